@@ -1,1 +1,29 @@
-//! Under construction.
+//! The service runtime of Mainstay.
+//!
+//! Owns: configuration, lifecycle, health, errors and their mapping to HTTP and gRPC, the request context, the
+//! server, the server-side layers and the admin listener. Does not own: who the caller is (`mainstay-auth`), how
+//! spans and metrics leave the process (`mainstay-telemetry`), outgoing calls (`mainstay-client`).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
+//! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
+//! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
+//! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
+//!
+//! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
+
+pub mod context;
+pub mod error;
+pub mod lifecycle;
+pub mod task;
+
+pub use error::{Error, Result};
+
+/// The body that crosses the seams of the framework: the route table, the client, the in-process call.
+///
+/// Layers stay generic over their body; it is boxed once, where a request enters the route table.
+pub use axum::body::Body;
+
+/// A type-erased error, as tower's generic layers use it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,239 @@
+//! Trace id and parent span: `traceparent` of W3C Trace Context.
+
+use std::fmt;
+
+use http::{HeaderName, HeaderValue};
+
+/// `traceparent`, W3C Trace Context section 3.2.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`, W3C Trace Context section 3.3.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// `baggage`, W3C Baggage.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// The id of a trace: 16 bytes, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId([u8; 16]);
+
+/// The id of a span: 8 bytes, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId([u8; 8]);
+
+impl TraceId {
+    /// A random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u128(1..).to_be_bytes())
+    }
+
+    /// From its bytes; `None` if they are all zero.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// 32 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; 32] {
+        let mut hex = [0; 32];
+        write_hex(&self.0, &mut hex);
+        hex
+    }
+}
+
+impl SpanId {
+    /// A random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u64(1..).to_be_bytes())
+    }
+
+    /// From its bytes; `None` if they are all zero.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Option<Self> {
+        (bytes != [0; 8]).then_some(Self(bytes))
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+/// The trace that a request belongs to, and the span that caused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: TraceId,
+    parent: Option<SpanId>,
+    flags: u8,
+}
+
+impl TraceContext {
+    /// A new trace, not sampled; its id is random and says so (the random flag of level 2).
+    #[must_use]
+    pub fn root() -> Self {
+        Self { trace_id: TraceId::random(), parent: None, flags: 0x02 }
+    }
+
+    /// The trace's id.
+    #[must_use]
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// The caller's span.
+    #[must_use]
+    pub fn parent(&self) -> Option<SpanId> {
+        self.parent
+    }
+
+    /// Whether the caller recorded its span.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.flags & 0x01 != 0
+    }
+
+    /// Reads a `traceparent`, of version 00 or a higher one (section 3.2.4: the known fields of it).
+    ///
+    /// # Errors
+    /// [`InvalidTraceparent`]: the caller starts a new trace.
+    pub fn parse(value: &[u8]) -> Result<Self, InvalidTraceparent> {
+        let shape = value.len() >= 55 && value[2] == b'-' && value[35] == b'-' && value[52] == b'-';
+        if !shape {
+            return Err(InvalidTraceparent);
+        }
+        let [version] = read_hex::<1>(&value[..2])?;
+        if version == 0xff || (version == 0 && value.len() != 55) || (value.len() > 55 && value[55] != b'-') {
+            return Err(InvalidTraceparent);
+        }
+        let trace_id = TraceId::from_bytes(read_hex(&value[3..35])?).ok_or(InvalidTraceparent)?;
+        let parent = SpanId::from_bytes(read_hex(&value[36..52])?).ok_or(InvalidTraceparent)?;
+        let [flags] = read_hex::<1>(&value[53..55])?;
+        Ok(Self { trace_id, parent: Some(parent), flags: flags & 0x03 })
+    }
+
+    /// The `traceparent` for a call made from span `span`, version 00.
+    #[must_use]
+    pub fn to_traceparent(&self, span: SpanId) -> HeaderValue {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&self.trace_id.0, &mut text[3..35]);
+        write_hex(&span.0, &mut text[36..52]);
+        write_hex(&[self.flags], &mut text[53..55]);
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl Default for TraceContext {
+    fn default() -> Self {
+        Self::root()
+    }
+}
+
+/// A `traceparent` that is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed traceparent")]
+#[non_exhaustive]
+pub struct InvalidTraceparent;
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Writes `bytes` as lower-case digits; `text` is twice as long.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0x0f)];
+    }
+}
+
+/// Reads lower-case digits; upper-case ones are malformed (section 3.2.2).
+fn read_hex<const N: usize>(text: &[u8]) -> Result<[u8; N], InvalidTraceparent> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        _ => Err(InvalidTraceparent),
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        let bad = [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
+        ];
+        for text in bad {
+            assert_eq!(TraceContext::parse(text.as_bytes()), Err(InvalidTraceparent), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_higher_version_is_read_by_its_known_fields() {
+        let text = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes";
+        let trace = TraceContext::parse(text.as_bytes()).unwrap();
+        assert_eq!(trace.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(trace.is_sampled());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let trace = TraceContext::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(trace.to_traceparent(trace.parent().unwrap()), GOOD);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = TraceContext::parse(&bytes);
+        }
+    }
+}

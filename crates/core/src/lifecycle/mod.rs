@@ -1,0 +1,5 @@
+//! Start, drain, stop.
+
+mod drain;
+
+pub use drain::{Drain, Drainer, Phase};
