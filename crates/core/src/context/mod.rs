@@ -7,6 +7,7 @@
 //!
 //! Cloning is one atomic increment.
 
+mod ambient;
 mod criticality;
 mod deadline;
 mod request_id;
@@ -17,6 +18,7 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
+pub use ambient::Ambient;
 pub use criticality::{CRITICALITY, Criticality, UnknownCriticality};
 pub use deadline::{Deadline, GRPC_TIMEOUT, InvalidTimeout, REQUEST_TIMEOUT, format_timeout, parse_timeout};
 pub use request_id::{REQUEST_ID, RequestId};
@@ -41,7 +43,7 @@ struct Inner {
     deadline: Option<Deadline>,
     criticality: Criticality,
     attempt: u32,
-    drain: Option<Drain>,
+    ambient: Ambient,
 }
 
 impl RequestContext {
@@ -105,7 +107,13 @@ impl RequestContext {
     /// Tells when the process begins to drain; never, where no host runs the service.
     #[must_use]
     pub fn drain(&self) -> Drain {
-        self.0.drain.clone().unwrap_or_default()
+        self.0.ambient.drain()
+    }
+
+    /// What the host gives to every request.
+    #[must_use]
+    pub fn ambient(&self) -> &Ambient {
+        &self.0.ambient
     }
 
     /// With the request id that arrived; it was found well-formed.
@@ -155,7 +163,13 @@ impl RequestContext {
     /// With the signal that the process drains.
     #[must_use]
     pub fn with_drain(self, drain: Drain) -> Self {
-        self.with(|inner| inner.drain = Some(drain))
+        self.with_ambient(Ambient::new(drain))
+    }
+
+    /// With what the host gives to every request.
+    #[must_use]
+    pub fn with_ambient(self, ambient: Ambient) -> Self {
+        self.with(|inner| inner.ambient = ambient)
     }
 
     /// Changes the one owner's value in place; copies where it is shared, so that nobody else sees the change.
