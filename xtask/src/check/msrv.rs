@@ -1,0 +1,234 @@
+//! The Rust version that we promise, held against what the dependencies promise.
+//!
+//! Where a toolchain of that version is installed, the published crates are also compiled with it.
+
+use std::{collections::BTreeMap, env, fs, process::Command};
+
+use serde::Deserialize;
+
+use crate::{
+    process::{Failure, Result, output, quiet, root, run},
+    workspace::{Metadata, Package, Reach, compiled},
+};
+
+/// `xtask/msrv.toml`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ledger {
+    floor: Floor,
+    undeclared: BTreeMap<String, Entry>,
+}
+
+/// The oldest Rust that we promise.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Floor {
+    rust_version: String,
+    released: String,
+}
+
+/// A dependency that does not say which Rust it needs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    version: String,
+    /// When this version was released: compilers stay able to compile what an older one could.
+    released: Option<String>,
+    /// Why it is known to compile, where the date does not say so.
+    reason: Option<String>,
+}
+
+/// Checks what the dependencies of the published crates say.
+pub(super) fn check() -> Result {
+    let file = root().join("xtask/msrv.toml");
+    let text =
+        fs::read_to_string(&file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    let ledger: Ledger =
+        toml::from_str(&text).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+
+    let metadata = Metadata::read()?;
+    let published: Vec<&str> = metadata.published().iter().map(|package| package.name.as_str()).collect();
+    let compiled = compiled(&published, Reach::Everything)?;
+    let packages: Vec<&Package> =
+        metadata.packages.iter().filter(|package| compiled.contains(&package.release())).collect();
+
+    let complaints = ledger.complaints(&packages);
+    if !complaints.is_empty() {
+        return Err(Failure::new(format!(
+            "of xtask/msrv.toml and Cargo.lock:\n  {}",
+            complaints.join("\n  ")
+        )));
+    }
+    eprintln!(
+        "{} packages promise to compile with Rust {} or older, {} of them by xtask/msrv.toml",
+        packages.len(),
+        ledger.floor.rust_version,
+        ledger.undeclared.len()
+    );
+    compile_with(&ledger.floor.rust_version, &published)
+}
+
+/// Compiles the published crates with that very toolchain, if it is there.
+fn compile_with(version: &str, published: &[&str]) -> Result {
+    let Ok(listed) = quiet(Command::new("rustup").args(["toolchain", "list"])) else {
+        eprintln!("not compiled with Rust {version}: there is no rustup to ask for it");
+        return Ok(());
+    };
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let Some(toolchain) = listed.split_whitespace().find(|name| is_toolchain(name, version)) else {
+        eprintln!("not compiled with Rust {version}: `rustup toolchain install {version}` would change that");
+        return Ok(());
+    };
+    let path = output(Command::new("rustup").args(["which", "cargo", "--toolchain", toolchain]))?;
+    let mut command = Command::new(path.trim());
+    // `cargo run` points these at the toolchain that compiled this program.
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
+        command.env_remove(variable);
+    }
+    // A folder of its own, because another compiler's files replace each other's fingerprints.
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into).join("msrv");
+    command.current_dir(root()).env("RUSTUP_TOOLCHAIN", toolchain).env("CARGO_TARGET_DIR", target);
+    command.args(["check", "--locked", "--all-features"]);
+    for package in published {
+        command.args(["--package", package]);
+    }
+    run(&mut command)
+}
+
+fn is_toolchain(name: &str, version: &str) -> bool {
+    name.strip_prefix(version).is_some_and(|rest| {
+        let rest = rest
+            .strip_prefix('.')
+            .map_or(rest, |patch| patch.trim_start_matches(|c: char| c.is_ascii_digit()));
+        rest.is_empty() || rest.starts_with('-')
+    })
+}
+
+impl Ledger {
+    fn complaints(&self, packages: &[&Package]) -> Vec<String> {
+        let each = packages.iter().filter_map(|package| self.complaint(package));
+        let stale = self.undeclared.iter().filter(|(name, entry)| {
+            let is_meant = |package: &&Package| {
+                package.name == **name && package.version == entry.version && package.rust_version.is_none()
+            };
+            !packages.iter().any(is_meant)
+        });
+        let stale = stale.map(|(name, entry)| {
+            let version = &entry.version;
+            format!(
+                "{name} {version}: listed, but it is not used, or it says what it needs: take the line out"
+            )
+        });
+        each.chain(stale).collect()
+    }
+
+    fn complaint(&self, package: &Package) -> Option<String> {
+        let what = format!("{} {}", package.name, package.version);
+        let floor = &self.floor.rust_version;
+        let Some(needed) = &package.rust_version else {
+            return self.undeclared_complaint(package).map(|complaint| format!("{what}: {complaint}"));
+        };
+        // The members promise exactly what the ledger is about.
+        let is_fine =
+            if package.source.is_none() { needed == floor } else { triple(needed)? <= triple(floor)? };
+        (!is_fine).then(|| format!("{what}: wants Rust {needed}, and Rust {floor} is promised"))
+    }
+
+    fn undeclared_complaint(&self, package: &Package) -> Option<String> {
+        let listed = self.undeclared.get(&package.name).filter(|entry| entry.version == package.version);
+        let Some(entry) = listed else {
+            return Some(
+                "does not say which Rust it needs, and is not listed at this version: list it with its date of \
+                 release, or with the reason why it compiles"
+                    .to_owned(),
+            );
+        };
+        match (&entry.released, &entry.reason) {
+            // ISO dates sort as text.
+            (Some(date), None) if *date < self.floor.released => None,
+            (Some(date), None) => Some(format!(
+                "released {date}, after the Rust that is promised: a reason is needed, not a date"
+            )),
+            (None, Some(reason)) if !reason.trim().is_empty() => None,
+            _ => Some("wants either `released` or `reason`".to_owned()),
+        }
+    }
+}
+
+/// `1.88` and `1.88.0` as numbers; none for what is no version, which cargo itself would have refused.
+fn triple(version: &str) -> Option<[u32; 3]> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    let triple = [numbers.next()??, numbers.next().unwrap_or(Some(0))?, numbers.next().unwrap_or(Some(0))?];
+    numbers.next().is_none().then_some(triple)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        toml::from_str(
+            r#"
+            [floor]
+            rust-version = "1.88"
+            released = "2025-06-26"
+            [undeclared]
+            old = { version = "1.0.0", released = "2020-01-01" }
+            new = { version = "1.0.0", released = "2026-01-01" }
+            read = { version = "1.0.0", reason = "its tests run with 1.60" }
+            "#,
+        )
+        .unwrap()
+    }
+
+    fn package(name: &str, version: &str, rust_version: Option<&str>) -> Package {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "version": version, "id": name, "source": "registry+https://registry.example",
+            "license": null, "rust_version": rust_version, "publish": null, "features": {}, "targets": [],
+        }))
+        .unwrap()
+    }
+
+    fn complaint(name: &str, version: &str, rust_version: Option<&str>) -> Option<String> {
+        ledger().complaint(&package(name, version, rust_version))
+    }
+
+    #[test]
+    fn what_declares_no_newer_rust_passes() {
+        assert_eq!(complaint("some", "1.0.0", Some("1.88")), None);
+        assert_eq!(complaint("some", "1.0.0", Some("1.88.0")), None);
+        assert_eq!(complaint("some", "1.0.0", Some("1.9")), None);
+        assert_eq!(
+            complaint("some", "1.0.0", Some("1.88.1")).unwrap(),
+            "some 1.0.0: wants Rust 1.88.1, and Rust 1.88 is promised"
+        );
+        assert!(complaint("some", "1.0.0", Some("1.94.0")).is_some());
+    }
+
+    #[test]
+    fn what_declares_nothing_passes_by_an_old_release_or_a_reason() {
+        assert_eq!(complaint("old", "1.0.0", None), None);
+        assert_eq!(complaint("read", "1.0.0", None), None);
+        assert!(complaint("new", "1.0.0", None).unwrap().contains("a reason is needed, not a date"));
+        assert!(complaint("other", "1.0.0", None).unwrap().contains("is not listed at this version"));
+        assert!(complaint("old", "1.0.1", None).unwrap().contains("is not listed at this version"));
+    }
+
+    #[test]
+    fn a_line_that_no_longer_applies_is_complained_of() {
+        let (old, read) = (package("old", "1.0.0", None), package("read", "1.0.0", Some("1.60")));
+        let complaints = ledger().complaints(&[&old, &read]);
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert!(complaints.iter().all(|complaint| complaint.contains("take the line out")), "{complaints:?}");
+    }
+
+    #[test]
+    fn only_the_promised_version_counts_as_its_toolchain() {
+        assert!(is_toolchain("1.88-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(is_toolchain("1.88.0-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(is_toolchain("1.88.0", "1.88"));
+        assert!(!is_toolchain("1.889.0-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(!is_toolchain("stable-x86_64-unknown-linux-gnu", "1.88"));
+    }
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask test`: the outside tools, then `cargo test` for the whole workspace.
+//!
+//! Some tests talk to the server with programs that share no code with it: curl, nghttp2's tools, and gRPC and
+//! WebSocket clients in Python. The first two are looked up on `PATH`; the Python is named in
+//! `MAINSTAY_TEST_PYTHON`.
+
+mod tools;
+
+use crate::process::{Result, cargo, run as run_command};
+
+/// `cargo xtask test [--filter TEXT] [--no-install] [-- ARGUMENTS]`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only the tests whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Install nothing: only say what is missing.
+    #[arg(long)]
+    no_install: bool,
+    /// Handed to the test programs as they are, such as `--nocapture`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Makes sure of the tools, then runs the tests.
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let python = tools::python_of_the_tests(!arguments.no_install)?;
+    // Every failing test is wanted, not only those of the first program that has one.
+    let mut command = cargo();
+    command.args(["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
+    command.args(&arguments.filter);
+    if !arguments.rest.is_empty() {
+        command.arg("--").args(&arguments.rest);
+    }
+    run_command(command.env("MAINSTAY_TEST_PYTHON", &python))
+}

@@ -1,0 +1,256 @@
+//! The programs that the tests need, and how to get them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    process::{Failure, Result, is_on_path, quoted, root, run, succeeds},
+    workspace::Metadata,
+};
+
+/// Programs that tests start, and the Debian package of each.
+const PROGRAMS: [(&str, &str); 4] =
+    [("curl", "curl"), ("h2load", "nghttp2-client"), ("nghttp", "nghttp2-client"), ("python3", "python3")];
+
+/// Ends well if every `name==version` given is installed. Uses the standard library alone, because the
+/// environment may be half made.
+const INSTALLED: &str = "\
+import sys
+from importlib.metadata import version
+sys.exit(any(version(name) != wanted for name, wanted in (pin.split('==') for pin in sys.argv[1:])))";
+
+/// What is not there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Missing {
+    programs: Vec<&'static str>,
+    /// Debian packages, each once.
+    packages: Vec<&'static str>,
+    environment: bool,
+}
+
+/// The Python that has what the tests import, after everything else that they need was found or installed.
+///
+/// # Errors
+/// Names what is missing and the one command that installs it.
+pub(super) fn python_of_the_tests(install: bool) -> Result<PathBuf> {
+    let environment = Environment::of_the_workspace()?;
+    let missing = Missing::here(&environment);
+    if missing == Missing::default() {
+        return Ok(environment.python());
+    }
+    let refused = |why: &str| Failure::new(missing.told(&environment, why));
+    if !install {
+        return Err(refused("nothing is installed with --no-install"));
+    }
+    if !missing.packages.is_empty() {
+        let sudo = Sudo::here()
+            .ok_or_else(|| refused("installing them wants apt-get, and root or sudo without a password"))?;
+        sudo.install(&missing.packages)?;
+    }
+    if missing.environment {
+        environment.make()?;
+    }
+    match Missing::here(&environment) {
+        still if still == Missing::default() => Ok(environment.python()),
+        still => Err(Failure::new(still.told(&environment, "they were installed and still cannot be used"))),
+    }
+}
+
+impl Missing {
+    fn here(environment: &Environment) -> Self {
+        let environment_is_ready = environment.is_ready();
+        // Debian keeps what makes an environment in a package of its own.
+        let lacks_venv = !environment_is_ready
+            && !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]));
+        Self::among(is_on_path, lacks_venv, !environment_is_ready)
+    }
+
+    fn among(is_there: impl Fn(&str) -> bool, lacks_venv: bool, environment: bool) -> Self {
+        let (programs, mut packages): (Vec<_>, Vec<_>) =
+            PROGRAMS.into_iter().filter(|(program, _)| !is_there(program)).unzip();
+        if lacks_venv {
+            packages.push("python3-venv");
+        }
+        packages.dedup();
+        Self { programs, packages, environment }
+    }
+
+    fn told(&self, environment: &Environment, why: &str) -> String {
+        let mut what = self.programs.clone();
+        if self.packages.contains(&"python3-venv") {
+            what.push("Python's module venv");
+        }
+        if self.environment {
+            what.push("the Python packages of xtask/requirements.txt");
+        }
+        let mut commands = Vec::new();
+        if !self.packages.is_empty() {
+            let packages = self.packages.join(" ");
+            commands.push(format!(
+                "sudo apt-get update && sudo apt-get install -y --no-install-recommends {packages}"
+            ));
+        }
+        if self.environment {
+            commands.push(environment.written());
+        }
+        let what = what.join(", ");
+        let command = commands.join(" && ");
+        format!(
+            "the tests need what is not here: {what} ({why}).\nOn Debian and its kin this installs it:\n\n  {command}\n"
+        )
+    }
+}
+
+/// The Python environment of the tests, kept in the target folder.
+#[derive(Debug)]
+struct Environment {
+    folder: PathBuf,
+    requirements: PathBuf,
+}
+
+impl Environment {
+    fn of_the_workspace() -> Result<Self> {
+        let folder = Metadata::read_members()?.target_directory.join("venv");
+        Ok(Self { folder, requirements: root().join("xtask/requirements.txt") })
+    }
+
+    fn python(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
+    fn is_ready(&self) -> bool {
+        let Ok(text) = fs::read_to_string(&self.requirements) else { return false };
+        succeeds(Command::new(self.python()).args(["-c", INSTALLED]).args(pins(&text)))
+    }
+
+    /// Makes it anew: an environment does not survive its interpreter, and pip never removes what was unpinned.
+    fn make(&self) -> Result {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&self.folder))?;
+        run(Command::new(self.python())
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
+            .args(["--timeout=30", "--retries=3", "--only-binary=:all:", "--requirement"])
+            .arg(&self.requirements))
+    }
+
+    fn written(&self) -> String {
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        format!(
+            "python3 -m venv --clear {} && {} -m pip install --only-binary=:all: --requirement {}",
+            path(&self.folder),
+            path(&self.python()),
+            path(&self.requirements)
+        )
+    }
+}
+
+/// The `name==version` lines of a requirements file.
+fn pins(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// The right to install Debian packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sudo {
+    IsRoot,
+    WithoutPassword,
+}
+
+impl Sudo {
+    fn here() -> Option<Self> {
+        if !is_on_path("apt-get") {
+            return None;
+        }
+        let is_root = succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]));
+        if is_root {
+            return Some(Self::IsRoot);
+        }
+        succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::WithoutPassword)
+    }
+
+    fn install(self, packages: &[&str]) -> Result {
+        run(self.apt_get().arg("update"))?;
+        run(self.apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages))
+    }
+
+    fn apt_get(self) -> Command {
+        // `env` carries the variable through sudo, which drops the environment.
+        let mut command = match self {
+            Self::IsRoot => Command::new("env"),
+            Self::WithoutPassword => {
+                let mut command = Command::new("sudo");
+                command.args(["-n", "env"]);
+                command
+            }
+        };
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
+        // A mirror that hangs, or another apt that runs, is waited for, but not for ever.
+        command.args([
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "Acquire::http::Timeout=30",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+        ]);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> Environment {
+        Environment { folder: "/t/venv".into(), requirements: "/r/requirements.txt".into() }
+    }
+
+    #[test]
+    fn two_programs_of_one_package_are_installed_by_one_command() {
+        let missing = Missing::among(|program| program == "python3", false, false);
+        let told = missing.told(&environment(), "because");
+        assert!(told.contains("curl, h2load, nghttp (because)"), "{told}");
+        assert!(
+            told.contains("sudo apt-get install -y --no-install-recommends curl nghttp2-client\n"),
+            "{told}"
+        );
+        assert!(!told.contains("venv"), "{told}");
+    }
+
+    #[test]
+    fn a_bare_machine_is_told_everything_in_one_line() {
+        let told = Missing::among(|_| false, true, true).told(&environment(), "because");
+        let command = told.lines().find(|line| line.contains("apt-get")).unwrap();
+        assert_eq!(
+            command.trim(),
+            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl nghttp2-client python3 \
+             python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
+             --only-binary=:all: --requirement /r/requirements.txt"
+        );
+    }
+
+    #[test]
+    fn nothing_is_missing_where_everything_is() {
+        assert_eq!(Missing::among(|_| true, false, false), Missing::default());
+    }
+
+    #[test]
+    fn an_environment_that_was_never_made_is_not_ready() {
+        assert!(!environment().is_ready());
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() {
+        let text = fs::read_to_string(root().join("xtask/requirements.txt")).unwrap();
+        let pins = pins(&text);
+        assert!(pins.len() >= 5, "{pins:?}");
+        for pin in pins {
+            assert!(
+                pin.split_once("==").is_some_and(|(name, version)| !name.is_empty() && !version.is_empty()),
+                "{pin}"
+            );
+        }
+    }
+}
