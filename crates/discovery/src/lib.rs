@@ -1,1 +1,58 @@
-//! Under construction.
+//! Where the endpoints of a service are: registration and resolution.
+//!
+//! Owns: endpoints, the traits [`Register`] and [`Resolve`], and the registries behind them. Does not own: how
+//! requests are spread over endpoints, or how they are called (`mainstay-client`).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`endpoint`] | one place where a service answers: address, zone, weight, protocol, metadata |
+//! | [`name`] | the logical name of a service |
+//! | [`watch`] | the endpoints of a name as they are now, and as they change |
+//! | [`resolve`], [`register`] | the two traits that a registry implements, and the precedence of several |
+//! | [`memory`] | a registry within the process |
+//! | [`fixed`] | endpoints from the configuration |
+//!
+//! Invariants: reading the endpoints takes no lock; what was known stays known when its source goes away; a
+//! registration ends when its [`Lease`] is dropped.
+//!
+//! ```
+//! use mainstay_discovery::{Endpoint, FirstOf, Resolve, ServiceName, fixed, memory};
+//!
+//! let name = ServiceName::new("orders")?;
+//! let registry = memory::Registry::new();
+//! let fixed = fixed::Fixed::new().with("orders", ["http://127.0.0.1:8081".parse()?])?;
+//! let resolver = FirstOf::new(registry.clone()).or(fixed);
+//!
+//! let watch = resolver.resolve(&name);
+//! assert_eq!(watch.snapshot()[0].address().to_string(), "127.0.0.1:8081");
+//! let lease = registry.register(&name, Endpoint::in_process());
+//! assert_eq!(watch.snapshot()[0].address().to_string(), "in-process");
+//! drop(lease);
+//! assert_eq!(watch.snapshot()[0].address().to_string(), "127.0.0.1:8081");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod endpoint;
+pub mod fixed;
+pub mod memory;
+pub mod name;
+pub mod register;
+pub mod resolve;
+pub mod watch;
+
+pub use endpoint::{Address, Endpoint, Protocol};
+pub use name::ServiceName;
+pub use register::{Lease, Register};
+pub use resolve::{FirstOf, Resolve};
+pub use watch::{Snapshot, Watch};
+
+/// The section `discovery` of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// `[discovery.static]`: the endpoints of services by name, such as
+    /// `orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]`. Empty by default.
+    #[serde(rename = "static")]
+    pub fixed: fixed::Config,
+}

@@ -1,0 +1,275 @@
+//! One place where a service answers.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
+
+use serde::Deserialize;
+
+/// Where a service answers, and what a balancer should know about it. Cloning is cheap.
+///
+/// Two endpoints with the same [`Address`] and [`Protocol`] are the same place: a client keeps its connections and
+/// what it has measured when the rest of the endpoint changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    address: Address,
+    protocol: Protocol,
+    weight: u32,
+    zone: Option<Arc<str>>,
+    metadata: Option<Arc<BTreeMap<String, String>>>,
+}
+
+/// How a place is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Address {
+    /// A host name or IP address, without brackets, and a port.
+    Tcp(Arc<str>, u16),
+    /// A Unix domain socket, by its absolute path.
+    Unix(Arc<PathBuf>),
+    /// In this process: called as a function.
+    InProcess,
+}
+
+/// The protocol for plain HTTP requests; gRPC always takes HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    Http2,
+}
+
+impl Endpoint {
+    /// HTTP/1.1 at `address`, weight 1, no zone.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address, protocol: Protocol::default(), weight: 1, zone: None, metadata: None }
+    }
+
+    /// Over TCP; `host` is a name or an IP address, without brackets.
+    #[must_use]
+    pub fn tcp(host: impl Into<Arc<str>>, port: u16) -> Self {
+        Self::new(Address::Tcp(host.into(), port))
+    }
+
+    /// Over a Unix domain socket.
+    #[must_use]
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::new(Address::Unix(Arc::new(path.into())))
+    }
+
+    /// In this process.
+    #[must_use]
+    pub fn in_process() -> Self {
+        Self::new(Address::InProcess)
+    }
+
+    /// With the protocol for plain HTTP requests.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// With its share of the requests, relative to the other endpoints; at least 1.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u32) -> Self {
+        self.weight = weight.max(1);
+        self
+    }
+
+    /// In this zone (rack, data centre, region: whatever traffic should stay in).
+    #[must_use]
+    pub fn with_zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// With this entry added to what else is said of it.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let metadata = self.metadata.get_or_insert_default();
+        Arc::make_mut(metadata).insert(key.into(), value.into());
+        self
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The protocol for plain HTTP requests.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Its share of the requests; at least 1.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Its zone.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// What else is said of it.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.as_ref()?.get(key).map(String::as_str)
+    }
+}
+
+/// `host:port`, `[::1]:port`, `unix:/path` or `in-process`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::InProcess => f.write_str("in-process"),
+        }
+    }
+}
+
+impl From<std::net::SocketAddr> for Endpoint {
+    fn from(address: std::net::SocketAddr) -> Self {
+        Self::tcp(address.ip().to_string(), address.port())
+    }
+}
+
+/// Not the address of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not an endpoint: {reason}; expected `http://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2) \
+     or `unix:/PATH`"
+)]
+#[non_exhaustive]
+pub struct InvalidEndpoint {
+    /// What was given.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// Reads `http://HOST:PORT`, `h2c://HOST:PORT` or `unix:/PATH`; the port is 80 where none is given.
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let invalid = |reason| InvalidEndpoint { text: text.to_owned(), reason };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.strip_prefix('/') {
+                Some(rest) if !rest.is_empty() && !path.contains('\0') => Ok(Self::unix(path)),
+                _ => Err(invalid("the path of a socket is absolute")),
+            };
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("the scheme is missing"))?;
+        let protocol = match scheme {
+            "http" => Protocol::Http1,
+            "h2c" => Protocol::Http2,
+            "https" => return Err(invalid("TLS to endpoints is not supported")),
+            _ => return Err(invalid("the scheme is unknown")),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#']) {
+            return Err(invalid("an endpoint has no path"));
+        }
+        if authority.contains('@') {
+            return Err(invalid("an endpoint has no user"));
+        }
+        let (host, port) = host_and_port(authority).map_err(invalid)?;
+        Ok(Self::tcp(host, port).with_protocol(protocol))
+    }
+}
+
+fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
+        if host.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("what stands in brackets is not an IPv6 address");
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err("only a port can follow the bracket"),
+        }
+    } else {
+        match authority.split_once(':') {
+            Some((_, port)) if port.contains(':') => return Err("an IPv6 address stands in brackets"),
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    if host.is_empty() || host.len() > 253 || !host.bytes().all(in_host) {
+        return Err("the host is empty or malformed");
+    }
+    // `u16::from_str` takes a leading `+`, RFC 3986 section 3.2.3 does not.
+    let port = match port {
+        None => 80,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().unwrap_or(0),
+        Some(_) => 0,
+    };
+    if port == 0 { Err("the port is not between 1 and 65535") } else { Ok((host, port)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_are_displayed() {
+        let cases = [
+            ("http://127.0.0.1:8081", "127.0.0.1:8081", Protocol::Http1),
+            ("http://orders.internal", "orders.internal:80", Protocol::Http1),
+            ("h2c://[::1]:9/", "[::1]:9", Protocol::Http2),
+            ("unix:/run/x.sock", "unix:/run/x.sock", Protocol::Http1),
+        ];
+        for (text, address, protocol) in cases {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.address().to_string(), address);
+            assert_eq!(endpoint.protocol(), protocol);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_endpoint_says_why() {
+        let cases = [
+            ("", "the scheme is missing"),
+            ("127.0.0.1:80", "the scheme is missing"),
+            ("ftp://a:1", "the scheme is unknown"),
+            ("https://a:1", "TLS to endpoints is not supported"),
+            ("http://a:1/path", "an endpoint has no path"),
+            ("http://u@a:1", "an endpoint has no user"),
+            ("http://:80", "the host is empty or malformed"),
+            ("http://a:0", "the port is not between 1 and 65535"),
+            ("http://a:+80", "the port is not between 1 and 65535"),
+            ("http://a:", "the port is not between 1 and 65535"),
+            ("http://a:65536", "the port is not between 1 and 65535"),
+            ("http://::1:80", "an IPv6 address stands in brackets"),
+            ("http://[::1:80", "the bracket of the IPv6 address is not closed"),
+            ("unix:x.sock", "the path of a socket is absolute"),
+        ];
+        for (text, reason) in cases {
+            assert_eq!(text.parse::<Endpoint>().unwrap_err().reason, reason, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<Endpoint>();
+            let _ = format!("http://{text}").parse::<Endpoint>();
+        }
+    }
+}

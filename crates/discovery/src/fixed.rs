@@ -1,0 +1,191 @@
+//! Endpoints from the configuration.
+//!
+//! ```toml
+//! [discovery.static]
+//! orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]
+//! inventory = [{ address = "h2c://10.0.0.7:9000", weight = 2, zone = "a" }]
+//! ```
+//!
+//! When not to use it: where copies come and go. A listed endpoint that does not answer is avoided by the client, and
+//! tried again; it stays listed.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, value::MapAccessDeserializer},
+};
+
+use crate::{
+    Endpoint, Protocol, Resolve, ServiceName, Watch, endpoint::InvalidEndpoint, name::InvalidName,
+    watch::Publisher,
+};
+
+/// The table `[discovery.static]`: the endpoints of services by name.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Config {
+    services: BTreeMap<ServiceName, Vec<Entry>>,
+}
+
+impl Config {
+    /// The names that have an entry.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.keys()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry(Endpoint);
+
+/// Resolves names to what was configured.
+#[derive(Debug, Default)]
+pub struct Fixed {
+    services: BTreeMap<ServiceName, Publisher>,
+}
+
+impl Fixed {
+    /// Without endpoints.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With these endpoints under `name`, in the place of those it had.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when `name` is not the name of a service.
+    pub fn with(
+        mut self,
+        name: impl AsRef<str>,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+    ) -> Result<Self, InvalidName> {
+        let publisher = self.services.entry(ServiceName::new(name)?).or_default();
+        publisher.publish(endpoints.into_iter().collect::<Vec<_>>());
+        Ok(self)
+    }
+}
+
+impl From<&Config> for Fixed {
+    fn from(config: &Config) -> Self {
+        let services = config.services.iter().map(|(name, entries)| {
+            let publisher = Publisher::new();
+            publisher.publish(entries.iter().map(|Entry(endpoint)| endpoint.clone()).collect::<Vec<_>>());
+            (name.clone(), publisher)
+        });
+        Self { services: services.collect() }
+    }
+}
+
+impl Resolve for Fixed {
+    fn resolve(&self, service: &ServiceName) -> Watch {
+        self.services.get(service).map_or_else(Watch::never, Publisher::watch)
+    }
+
+    fn known(&self) -> Vec<ServiceName> {
+        let services = self.services.iter().filter(|(_, endpoints)| !endpoints.watch().snapshot().is_empty());
+        services.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "an endpoint such as \"http://127.0.0.1:8081\" or \"unix:/run/x.sock\", or a table with \
+                     `address` and, where wanted, `protocol`, `weight` and `zone`",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
+                text.parse().map(Entry).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                table.try_into().map(Entry).map_err(de::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    address: String,
+    protocol: Option<Protocol>,
+    weight: Option<std::num::NonZeroU32>,
+    zone: Option<String>,
+}
+
+impl TryFrom<Table> for Endpoint {
+    type Error = InvalidEndpoint;
+
+    fn try_from(table: Table) -> Result<Self, InvalidEndpoint> {
+        let mut endpoint: Self = table.address.parse()?;
+        if let Some(protocol) = table.protocol {
+            endpoint = endpoint.with_protocol(protocol);
+        }
+        if let Some(weight) = table.weight {
+            endpoint = endpoint.with_weight(weight.get());
+        }
+        if let Some(zone) = table.zone {
+            endpoint = endpoint.with_zone(zone);
+        }
+        Ok(endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<crate::Config, serde_path_to_error::Error<serde_json::Error>> {
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
+    }
+
+    #[test]
+    fn endpoints_are_listed_as_text_or_as_tables() {
+        let config = read(
+            r#"{"static": {"orders": ["http://127.0.0.1:8081", "unix:/run/x.sock"],
+                "stock": [{"address": "http://a:1", "protocol": "http2", "weight": 3, "zone": "z"}]}}"#,
+        );
+        let fixed = Fixed::from(&config.unwrap().fixed);
+        let names: Vec<_> = fixed.known().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["orders", "stock"]);
+        let orders = fixed.resolve(&"orders".parse().unwrap()).snapshot();
+        assert_eq!(orders[1], Endpoint::unix("/run/x.sock"));
+        let stock = fixed.resolve(&"stock".parse().unwrap()).snapshot();
+        let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3).with_zone("z");
+        assert_eq!(*stock, [expected]);
+        assert!(fixed.resolve(&"other".parse().unwrap()).snapshot().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_entry_is_named_by_its_key() {
+        let cases = [
+            (r#"{"static": {"orders": ["http://a:1", "a:1"]}}"#, "static.orders[1]", "the scheme is missing"),
+            (r#"{"static": {"orders": [7]}}"#, "static.orders[0]", "expected an endpoint such as"),
+            (
+                r#"{"static": {"orders": [{"adress": "http://a:1"}]}}"#,
+                "static.orders[0].adress",
+                "unknown field",
+            ),
+            (r#"{"static": {"orders": [{"address": "http://a:1", "weight": 0}]}}"#, "weight", "nonzero"),
+            (r#"{"static": {"Orders": []}}"#, "static", "`Orders` is not the name of a service"),
+            (r#"{"dynamic": {}}"#, "dynamic", "unknown field `dynamic`"),
+        ];
+        for (text, path, message) in cases {
+            let error = read(text).unwrap_err();
+            assert!(error.path().to_string().contains(path), "{text}: {}", error.path());
+            assert!(error.to_string().contains(message), "{text}: {error}");
+        }
+    }
+}
