@@ -200,6 +200,57 @@ impl Classify for Overloaded {
     }
 }
 
+/// A cause with its kind: how the error types of the crates above this one say what they mean when `?` turns them
+/// into an [`Error`]. They hold it as their source; the outermost one of a chain counts. Displays as the cause does.
+#[derive(Debug)]
+pub struct Classified {
+    kind: Kind,
+    retry_after: Option<Duration>,
+    cause: BoxError,
+}
+
+impl Classified {
+    /// `cause`, of this kind.
+    pub fn new(kind: Kind, cause: impl Into<BoxError>) -> Self {
+        Self { kind, retry_after: None, cause: cause.into() }
+    }
+
+    /// When the caller may try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// The cause itself.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self.cause.as_ref()
+    }
+}
+
+impl std::fmt::Display for Classified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl std::error::Error for Classified {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+impl Classify for Classified {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
 /// Gives a foreign error its kind, by its type.
 pub(super) fn classify(source: BoxError) -> Error {
     let (kind, retry_after) = known(source.as_ref());
@@ -211,6 +262,9 @@ pub(super) fn classify(source: BoxError) -> Error {
 }
 
 fn known(error: &(dyn std::error::Error + 'static)) -> (Kind, Option<Duration>) {
+    if let Some(event) = find::<Classified>(error) {
+        return (event.kind(), event.retry_after());
+    }
     if let Some(event) = find::<Elapsed>(error) {
         return (event.kind(), None);
     }
@@ -262,5 +316,27 @@ mod grpc {
             }
             Status::with_error_details(Code::from_i32(kind.grpc_code()), message, details)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the call failed")]
+    struct Call(#[source] Classified);
+
+    #[test]
+    fn an_error_of_another_crate_keeps_its_kind_through_a_question_mark() {
+        fn handler() -> crate::Result<()> {
+            // The kind that the caller of the crate sees wins over what the cause would be on its own.
+            Err(Call(Classified::new(Kind::BadGateway, Elapsed).with_retry_after(Duration::from_secs(3))))?
+        }
+        let error = handler().unwrap_err();
+        assert_eq!(error.kind(), Kind::BadGateway);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        let chain = super::super::Report::new(error.source().unwrap()).to_string();
+        assert_eq!(chain, "the call failed: the deadline passed");
     }
 }
