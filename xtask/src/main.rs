@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`test`] | the outside tools that the tests need, then the tests |
+//! | [`mod@test`] | the outside tools that the tests need, then the tests |
 //! | [`check`] | everything else that a change must pass: format, lints, docs, features, licences, versions, size |
 //! | [`bench`] | the measurements of `benches/`, built with the profile that published figures use |
 //! | [`workspace`] | what `cargo metadata` and `cargo tree` say |

@@ -41,7 +41,8 @@ pub(super) fn python_of_the_tests(install: bool) -> Result<PathBuf> {
     if missing == Missing::default() {
         return Ok(environment.python());
     }
-    let refused = |why: &str| Failure::new(missing.told(&environment, why));
+    let is_root = is_root();
+    let refused = |why: &str| Failure::new(missing.told(&environment, is_root, why));
     if !install {
         return Err(refused("nothing is installed with --no-install"));
     }
@@ -55,7 +56,11 @@ pub(super) fn python_of_the_tests(install: bool) -> Result<PathBuf> {
     }
     match Missing::here(&environment) {
         still if still == Missing::default() => Ok(environment.python()),
-        still => Err(Failure::new(still.told(&environment, "they were installed and still cannot be used"))),
+        still => Err(Failure::new(still.told(
+            &environment,
+            is_root,
+            "installing them went well, and still they cannot be used: is PATH as it should be?",
+        ))),
     }
 }
 
@@ -78,7 +83,7 @@ impl Missing {
         Self { programs, packages, environment }
     }
 
-    fn told(&self, environment: &Environment, why: &str) -> String {
+    fn told(&self, environment: &Environment, is_root: bool, why: &str) -> String {
         let mut what = self.programs.clone();
         if self.packages.contains(&"python3-venv") {
             what.push("Python's module venv");
@@ -88,9 +93,11 @@ impl Missing {
         }
         let mut commands = Vec::new();
         if !self.packages.is_empty() {
+            // A container's root often has no sudo.
+            let sudo = if is_root { "" } else { "sudo " };
             let packages = self.packages.join(" ");
             commands.push(format!(
-                "sudo apt-get update && sudo apt-get install -y --no-install-recommends {packages}"
+                "{sudo}apt-get update && {sudo}apt-get install -y --no-install-recommends {packages}"
             ));
         }
         if self.environment {
@@ -146,6 +153,10 @@ impl Environment {
     }
 }
 
+fn is_root() -> bool {
+    succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]))
+}
+
 /// The `name==version` lines of a requirements file.
 fn pins(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
@@ -163,8 +174,7 @@ impl Sudo {
         if !is_on_path("apt-get") {
             return None;
         }
-        let is_root = succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]));
-        if is_root {
+        if is_root() {
             return Some(Self::IsRoot);
         }
         succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::WithoutPassword)
@@ -210,7 +220,7 @@ mod tests {
     #[test]
     fn two_programs_of_one_package_are_installed_by_one_command() {
         let missing = Missing::among(|program| program == "python3", false, false);
-        let told = missing.told(&environment(), "because");
+        let told = missing.told(&environment(), false, "because");
         assert!(told.contains("curl, h2load, nghttp (because)"), "{told}");
         assert!(
             told.contains("sudo apt-get install -y --no-install-recommends curl nghttp2-client\n"),
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_bare_machine_is_told_everything_in_one_line() {
-        let told = Missing::among(|_| false, true, true).told(&environment(), "because");
+        let told = Missing::among(|_| false, true, true).told(&environment(), false, "because");
         let command = told.lines().find(|line| line.contains("apt-get")).unwrap();
         assert_eq!(
             command.trim(),
@@ -229,6 +239,13 @@ mod tests {
              python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
+    }
+
+    #[test]
+    fn root_is_told_a_command_without_sudo() {
+        let told = Missing::among(|_| false, false, false).told(&environment(), true, "because");
+        assert!(told.contains("  apt-get update && apt-get install -y"), "{told}");
+        assert!(!told.contains("sudo"), "{told}");
     }
 
     #[test]
