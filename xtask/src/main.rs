@@ -3,10 +3,10 @@
 //! | module | owns |
 //! |---|---|
 //! | [`mod@test`] | the outside tools that the tests need, then the tests |
-//! | [`check`] | everything else that a change must pass: format, lints, docs, features, licences, versions, size |
-//! | [`bench`] | the measurements of `benches/`, built with the profile that published figures use |
-//! | [`workspace`] | what `cargo metadata` and `cargo tree` say |
-//! | [`process`] | starting programs and telling how they ended |
+//! | [`mod@check`] | everything else that a change must pass: format, lints, docs, features, licences, versions, size |
+//! | [`mod@bench`] | the measurements of `benches/`, built with the profile that published figures use |
+//! | [`mod@workspace`] | what `cargo metadata` and `cargo tree` say |
+//! | [`mod@process`] | starting programs and telling how they ended |
 //!
 //! Exit status: 0 when all is well, 1 when something failed, 2 for a wrong command line.
 

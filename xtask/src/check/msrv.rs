@@ -2,7 +2,7 @@
 //!
 //! Where a toolchain of that version is installed, the published crates are also compiled with it.
 
-use std::{collections::BTreeMap, env, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde::Deserialize;
 
@@ -65,11 +65,11 @@ pub(super) fn check() -> Result {
         ledger.floor.rust_version,
         ledger.undeclared.len()
     );
-    compile_with(&ledger.floor.rust_version, &published)
+    compile_with(&ledger.floor.rust_version, &published, &metadata.target_directory.join("msrv"))
 }
 
 /// Compiles the published crates with that very toolchain, if it is there.
-fn compile_with(version: &str, published: &[&str]) -> Result {
+fn compile_with(version: &str, published: &[&str], target: &Path) -> Result {
     let Ok(listed) = quiet(Command::new("rustup").args(["toolchain", "list"])) else {
         eprintln!("not compiled with Rust {version}: there is no rustup to ask for it");
         return Ok(());
@@ -85,9 +85,7 @@ fn compile_with(version: &str, published: &[&str]) -> Result {
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
         command.env_remove(variable);
     }
-    // A folder of its own, because another compiler's files replace each other's fingerprints.
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into).join("msrv");
+    // A folder of its own: two compilers would take turns at replacing each other's files.
     command.current_dir(root()).env("RUSTUP_TOOLCHAIN", toolchain).env("CARGO_TARGET_DIR", target);
     command.args(["check", "--locked", "--all-features"]);
     for package in published {
