@@ -1,0 +1,140 @@
+//! What the gateway is told: a name, and routes.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration of a gateway.
+///
+/// ```toml
+/// [routes.orders]                # `orders` is the route's name, in errors and logs
+/// prefix = "/orders"             # this path and all below it
+/// service = "orders"
+///
+/// [routes.invoice]
+/// path = "/invoices/{id}"        # one path; {id} stands for one segment
+/// methods = ["GET"]
+/// service = "billing"
+/// rewrite = "/v2/invoices/{id}"
+/// timeout = "5s"
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// What the gateway calls itself in `Via` and `Proxy-Status`: a token of RFC 9110. Default `mainstay`.
+    pub name: String,
+    /// How long a route waits for the head of an answer, unless it says otherwise. Bodies are not bounded by it.
+    /// Default 30 s.
+    pub timeout: Duration,
+    /// What to do with the forwarding fields that arrive. Default `overwrite`.
+    pub forwarded: Forwarded,
+    /// Further request fields that callers may not send, such as fields by which the gateway tells services who
+    /// the caller is. Default none.
+    pub remove_request_fields: Vec<String>,
+    /// The routes, by name. The order has no meaning: the most specific route wins. Default none.
+    pub routes: BTreeMap<String, Route>,
+}
+
+/// What to do with `Forwarded` and `X-Forwarded-*` fields that arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Forwarded {
+    /// Drop them and say what this gateway saw: right at the edge, where anybody can send them.
+    #[default]
+    Overwrite,
+    /// Keep them and add to them: right only where every caller is a trusted proxy.
+    Append,
+}
+
+/// One route. It matches a request when its host, path and methods all do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Route {
+    /// One path, such as `/orders/{id}`; `{id}` matches one segment that is not empty. Either this or `prefix`.
+    pub path: Option<String>,
+    /// A path and everything below it, by whole segments: `/orders` matches `/orders` and `/orders/7`, not
+    /// `/ordersheet`. Parameters as in `path`.
+    pub prefix: Option<String>,
+    /// Hosts, such as `api.example.com` or `*.example.com` (any subdomain, however deep). Default any host.
+    pub hosts: Vec<String>,
+    /// Methods, such as `GET` (which includes `HEAD`). Default any method.
+    pub methods: Vec<String>,
+    /// The logical name of the service that answers.
+    pub service: String,
+    /// Take the matched prefix off the path that goes upstream. Default false.
+    pub strip_prefix: bool,
+    /// The path that goes upstream in place of the matched one, such as `/v2/orders/{id}`; below a prefix the rest
+    /// of the path is appended. Default: the path goes upstream as it came.
+    pub rewrite: Option<String>,
+    /// How long to wait for the head of an answer. Default: the gateway's `timeout`.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "mainstay".to_owned(),
+            timeout: Duration::from_secs(30),
+            forwarded: Forwarded::default(),
+            remove_request_fields: Vec::new(),
+            routes: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// With one more route; a route of the same name is replaced.
+    #[must_use]
+    pub fn with_route(mut self, name: impl Into<String>, route: Route) -> Self {
+        self.routes.insert(name.into(), route);
+        self
+    }
+}
+
+impl Route {
+    /// A route for one path.
+    pub fn path(path: impl Into<String>, service: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), service: service.into(), ..Self::default() }
+    }
+
+    /// A route for a path and all below it.
+    pub fn prefix(prefix: impl Into<String>, service: impl Into<String>) -> Self {
+        Self { prefix: Some(prefix.into()), service: service.into(), ..Self::default() }
+    }
+}
+
+/// One wrong value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The key, relative to the gateway's section: `routes.orders.path`.
+    pub key: String,
+    /// What stands there.
+    pub value: String,
+    /// What was expected.
+    pub expected: String,
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct Invalid {
+    /// The faults; at least one.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: expected {}", self.key, self.value, self.expected)
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gateway's configuration is wrong")?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}

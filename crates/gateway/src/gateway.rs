@@ -1,0 +1,290 @@
+//! The gateway as a service: request in, answer of the routed service out.
+
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc};
+
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri};
+use mainstay_core::{
+    Body, BoxError, Error,
+    context::{Deadline, RequestContext},
+    error::Kind,
+};
+use tower_service::Service;
+
+use crate::{
+    config::{Config, Fault, Forwarded, Invalid},
+    forward::{
+        answer::{self, ProxyError},
+        edge::{self, Caller},
+        fields,
+        via::Via,
+    },
+    future::ResponseFuture,
+    path,
+    table::{NoRoute, Route, Table},
+};
+
+/// Sends each request to the service that its route names, and the answer back; bodies stream both ways.
+///
+/// `C` is the client: a `tower::Service<Request<Body>>` that takes requests for logical names,
+/// `http://orders/orders/7`.
+///
+/// # Cancel safety
+/// Dropping the future drops the call upstream.
+pub struct Gateway<C> {
+    shared: Arc<Shared>,
+    client: C,
+}
+
+pub(crate) struct Shared {
+    table: Table,
+    via: Via,
+    forwarded: Forwarded,
+    removed: Vec<HeaderName>,
+}
+
+/// A request that was not sent on.
+struct Refusal(Error, ProxyError, Option<Vec<Method>>);
+
+/// What to do with a request.
+enum Next {
+    Forward(Arc<Route>),
+    Answer(Response<Body>),
+}
+
+impl<C> Gateway<C> {
+    /// A gateway with these routes.
+    ///
+    /// # Errors
+    /// All that is wrong with the configuration, two routes for the same requests included.
+    pub fn new(config: &Config, client: C) -> Result<Self, Invalid> {
+        let mut faults = Vec::new();
+        let table = Table::compile(config).map_err(|invalid| faults.extend(invalid.faults)).ok();
+        let fault = |key: &str, value: &str, expected: &str| Fault {
+            key: key.to_owned(),
+            value: format!("{value:?}"),
+            expected: expected.to_owned(),
+        };
+        let via = Via::new(&config.name);
+        if via.is_none() {
+            let expected = "a word of letters, digits and `-` that starts with a letter, as `Via` shows it";
+            faults.push(fault("name", &config.name, expected));
+        }
+        if config.timeout.is_zero() {
+            faults.push(fault("timeout", "0s", "more than zero"));
+        }
+        let mut removed = Vec::new();
+        for name in &config.remove_request_fields {
+            match HeaderName::try_from(name) {
+                Ok(name) => removed.push(name),
+                Err(_) => {
+                    faults.push(fault("remove_request_fields", name, "the name of a field, such as `x-user`"))
+                }
+            }
+        }
+        match (table, via) {
+            (Some(table), Some(via)) if faults.is_empty() => {
+                let shared = Shared { table, via, forwarded: config.forwarded, removed };
+                Ok(Self { shared: Arc::new(shared), client })
+            }
+            _ => Err(Invalid { faults }),
+        }
+    }
+
+    /// As an axum router that sends everything through the gateway.
+    pub fn into_router<S>(self) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+        C: Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError>>,
+        C: Clone + Send + Sync + 'static,
+        C::Future: Send,
+    {
+        axum::Router::new().fallback_service(self)
+    }
+}
+
+impl<C> Service<Request<Body>> for Gateway<C>
+where
+    C: Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError>> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture<C>;
+
+    /// Always ready: which client call has to be ready is known once the request is here, and waited for then.
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let is_grpc = answer::is_grpc(request.headers());
+        match self.shared.prepare(&mut request, is_grpc) {
+            Ok(Next::Forward(route)) => ResponseFuture::forward(
+                Arc::clone(&self.shared),
+                route,
+                self.client.clone(),
+                request,
+                is_grpc,
+            ),
+            Ok(Next::Answer(response)) => ResponseFuture::answer(response),
+            Err(Refusal(error, why, allowed)) => {
+                let mut response = answer::refuse(error, why, self.shared.via.name(), is_grpc);
+                if let Some(allowed) = allowed {
+                    answer::allow(response.headers_mut(), &allowed);
+                }
+                ResponseFuture::answer(response)
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Finds the route, and turns the request into what goes upstream.
+    fn prepare(&self, request: &mut Request<Body>, is_grpc: bool) -> Result<Next, Refusal> {
+        let refuse =
+            |kind, detail: &'static str, why| Refusal(Error::new(kind).with_detail(detail), why, None);
+        let method = request.method();
+        // RFC 9110 section 9.3.8 lets TRACE show what the gateway adds; section 9.3.6: CONNECT is for other proxies.
+        if method == Method::TRACE || method == Method::CONNECT {
+            let error = Error::new(Kind::MethodNotAllowed).with_detail(format!("{method} is not forwarded"));
+            return Err(Refusal(error, ProxyError::HttpRequestDenied, Some(Vec::new())));
+        }
+        if method == Method::OPTIONS && request.uri().path() == "*" {
+            return Ok(Next::Answer(answer::options(&[])));
+        }
+        path::check(request.uri().path()).map_err(|error| {
+            let error = Error::new(Kind::InvalidArgument).with_detail(error.to_string());
+            Refusal(error, ProxyError::HttpRequestError, None)
+        })?;
+        let route = self.route(request)?;
+        if fields::asks_for_upgrade(request.headers()) {
+            return Err(refuse(
+                Kind::Unimplemented,
+                "upgrades of the connection (WebSocket) are not forwarded",
+                ProxyError::HttpRequestDenied,
+            ));
+        }
+        if self.via.is_loop(request.headers()) {
+            let detail = "the request goes in circles through this gateway";
+            return Err(refuse(Kind::BadGateway, detail, ProxyError::ProxyLoopDetected));
+        }
+        if request.method() == Method::OPTIONS && self.is_last(request)? {
+            return Ok(Next::Answer(answer::options(&route.methods)));
+        }
+        let uri = target(request.uri(), &route).map_err(|error| {
+            Refusal(Error::new(Kind::Internal).with_source(error), ProxyError::HttpRequestError, None)
+        })?;
+        self.dress(request, &route, is_grpc);
+        *request.uri_mut() = uri;
+        // Which version the next connection speaks is for the client to say.
+        *request.version_mut() = Version::HTTP_11;
+        Ok(Next::Forward(route))
+    }
+
+    fn route(&self, request: &Request<Body>) -> Result<Arc<Route>, Refusal> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        // RFC 9112 section 3.2.2: the authority of the target goes before Host.
+        let authority = request.uri().authority().map(uri::Authority::as_str).or(host);
+        let found = self.table.find(authority, request.uri().path(), request.method());
+        found.cloned().map_err(|reason| match reason {
+            NoRoute::Path => {
+                let error = Error::new(Kind::NotFound).with_detail("no route has this path");
+                Refusal(error, ProxyError::HttpRequestDenied, None)
+            }
+            NoRoute::Method(allowed) => {
+                let error = Error::new(Kind::MethodNotAllowed)
+                    .with_detail(format!("no route with this path takes {}", request.method()));
+                Refusal(error, ProxyError::HttpRequestDenied, Some(allowed))
+            }
+        })
+    }
+
+    /// RFC 9110 section 7.6.2: whether `Max-Forwards` ends here; counts it down where it doesn't.
+    fn is_last(&self, request: &mut Request<Body>) -> Result<bool, Refusal> {
+        let Some(value) = request.headers().get(header::MAX_FORWARDS) else { return Ok(false) };
+        let number = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(number) = number.and_then(|text| text.parse::<u32>().ok()) else {
+            let error =
+                Error::new(Kind::InvalidArgument).with_detail("`Max-Forwards` must be a whole number");
+            return Err(Refusal(error, ProxyError::HttpRequestError, None));
+        };
+        if let Some(left) = number.checked_sub(1) {
+            request.headers_mut().insert(header::MAX_FORWARDS, HeaderValue::from(left));
+        }
+        Ok(number == 0)
+    }
+
+    /// Sets the fields as they go upstream.
+    fn dress(&self, request: &mut Request<Body>, route: &Route, is_grpc: bool) {
+        let version = request.version();
+        let host = match request.uri().authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+            None => request.headers().get(header::HOST).cloned(),
+        };
+        let address =
+            request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
+        let encrypted = false;
+        let extensions = std::mem::take(request.extensions_mut());
+        let headers = request.headers_mut();
+
+        let takes_trailers = is_grpc && fields::takes_trailers(headers);
+        fields::remove_hop_by_hop(headers);
+        if takes_trailers {
+            fields::take_trailers(headers);
+        }
+        for name in &self.removed {
+            headers.remove(name);
+        }
+        edge::tell(headers, Caller { address, host: host.as_ref(), encrypted }, self.forwarded);
+        self.via.add(headers, version);
+        headers.insert(header::HOST, route.host.clone());
+
+        // What the server and the router of this process noted about the request does not concern the next one.
+        let context =
+            extensions.get::<RequestContext>().cloned().or_else(RequestContext::current).unwrap_or_default();
+        let mut extensions = Extensions::new();
+        extensions.insert(context.with_deadline(Deadline::by_default(route.timeout)));
+        *request.extensions_mut() = extensions;
+    }
+
+    /// What the caller gets: the answer without the fields of the upstream connection.
+    pub(crate) fn undress(&self, response: &mut Response<Body>) {
+        let version = response.version();
+        fields::remove_hop_by_hop(response.headers_mut());
+        self.via.add(response.headers_mut(), version);
+        *response.version_mut() = Version::HTTP_11;
+        *response.extensions_mut() = Extensions::new();
+    }
+
+    /// The answer where there is none from upstream.
+    pub(crate) fn failed(&self, error: Error, route: &Route, is_grpc: bool) -> Response<Body> {
+        let (error, why) = answer::upstream(error, route.authority.as_str());
+        tracing::debug!(route = &*route.name, service = route.authority.as_str(), error = %error, "no answer");
+        answer::refuse(error, why, self.via.name(), is_grpc)
+    }
+}
+
+/// The logical name and the path there.
+fn target(uri: &Uri, route: &Route) -> Result<Uri, BoxError> {
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.authority = Some(route.authority.clone());
+    parts.path_and_query = match &route.rewrite {
+        None => uri.path_and_query().cloned(),
+        Some(rewrite) => Some(uri::PathAndQuery::try_from(rewrite.apply(uri.path(), uri.query()))?),
+    };
+    Ok(Uri::from_parts(parts)?)
+}
+
+/// Written by hand: clones share the routes.
+impl<C: Clone> Clone for Gateway<C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), client: self.client.clone() }
+    }
+}
+
+impl<C> fmt::Debug for Gateway<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("name", &self.shared.via.name()).finish_non_exhaustive()
+    }
+}
