@@ -1,3 +1,32 @@
-//! Under construction.
+//! The `mainstay` command.
+//!
+//! `mainstay conform URL` checks a running service, in whatever language it is written, against the service
+//! contract (`docs/contract.md`). The crate depends on nothing else of the workspace, so that the judge shares
+//! no code with the judged.
 
-fn main() {}
+mod conform;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a running service against the service contract, from outside
+    Conform(Box<conform::Options>),
+}
+
+// One thread is plenty: the suite waits for the service, it does not race it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Conform(options) => conform::main(*options).await,
+    }
+}

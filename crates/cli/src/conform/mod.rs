@@ -1,0 +1,145 @@
+//! `mainstay conform URL`: the service contract as a black-box suite.
+//!
+//! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
+//! [`health`], [`errors`], [`deadline`], [`limit`] and [`life`], runs each check against the [`subject`] in bounded
+//! time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
+
+mod check;
+mod deadline;
+mod errors;
+mod health;
+mod life;
+mod limit;
+mod need;
+mod options;
+mod peers;
+mod problem;
+mod process;
+mod report;
+mod runner;
+mod settings;
+mod subject;
+mod text;
+mod units;
+mod wire;
+
+use std::process::ExitCode;
+
+pub(crate) use options::Options;
+
+use self::{
+    check::{Check, State},
+    report::{Run, Terminal},
+    settings::Settings,
+    subject::Subject,
+};
+
+/// The service could not be reached, or the command line is wrong.
+const UNUSABLE: u8 = 2;
+/// 128 + SIGINT, as shells count.
+const INTERRUPTED: u8 = 130;
+
+/// Every check, in the order in which they run; those that end the service stand last.
+fn checks() -> Vec<&'static Check> {
+    let mut checks: Vec<&Check> =
+        [health::CHECKS, errors::CHECKS, deadline::CHECKS, limit::CHECKS, life::CHECKS]
+            .into_iter()
+            .flatten()
+            .collect();
+    checks.sort_by_key(|check| check.ends_service);
+    checks
+}
+
+pub(crate) async fn main(options: Options) -> ExitCode {
+    let outcome = tokio::select! {
+        outcome = run(options) => outcome,
+        // Dropping the run kills a service that it started.
+        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("mainstay conform: {message}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<ExitCode, String> {
+    let options = options.with_profile()?;
+    let selected = select(&options.only)?;
+    let mut terminal = Terminal::stdout(options.verbose);
+    if options.list {
+        terminal.list(&selected).map_err(unwritable)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let subject = Subject::new(Settings::resolve(&options)?)?;
+    let run = runner::run(&subject, &selected, &mut terminal).await?;
+    subject.stop().await;
+    terminal.summary(&run).map_err(unwritable)?;
+    for (path, text) in [(&options.junit, report::junit(&run)), (&options.json, report::json(&run)?)] {
+        if let Some(path) = path {
+            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(exit(&run, options.require_all))
+}
+
+fn select(only: &[String]) -> Result<Vec<&'static Check>, String> {
+    let all = checks();
+    for selector in only {
+        if !all.iter().any(|check| check.is_selected_by(selector)) {
+            return Err(format!(
+                "--only: `{selector}` names no check: expected a family like `LIFE`, a clause like `LIFE.3`, or \
+                 a check that --list shows"
+            ));
+        }
+    }
+    let is_selected =
+        |check: &&Check| only.is_empty() || only.iter().any(|selector| check.is_selected_by(selector));
+    Ok(all.into_iter().filter(is_selected).collect())
+}
+
+fn exit(run: &Run, require_all: bool) -> ExitCode {
+    let failed = run.count(State::Failed) > 0 || (require_all && run.count(State::Skipped) > 0);
+    ExitCode::from(u8::from(failed))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn unwritable(error: std::io::Error) -> String {
+    format!("could not write the report: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{checks, select};
+
+    #[test]
+    fn every_check_has_an_id_of_its_own_and_those_that_end_the_service_stand_last() {
+        let checks = checks();
+        let ids: HashSet<&str> = checks.iter().map(|check| check.id).collect();
+        assert_eq!(ids.len(), checks.len());
+        assert!(checks.is_sorted_by_key(|check| check.ends_service));
+    }
+
+    #[test]
+    fn an_unknown_clause_is_refused_by_name() {
+        let only = ["ERR".to_owned(), "LIVE.3".to_owned()];
+        assert!(select(&only).expect_err("LIVE is no family").contains("`LIVE.3`"));
+        assert!(select(&only[..1]).expect("ERR is one").iter().all(|check| check.id.starts_with("ERR.")));
+    }
+
+    /// The pages are read by people who have no binary at hand, so they must not fall behind it.
+    #[test]
+    fn the_published_pages_name_every_check() {
+        for page in ["contract.md", "conform.md"] {
+            let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("the page is there");
+            for check in checks() {
+                assert!(text.contains(&format!("`{}`", check.id)), "docs/{page} lacks `{}`", check.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a black-box suite can't guess, and the options that tell it.
+
+use super::settings::Settings;
+
+/// Something a check can't be decided without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Admin,
+    /// A process to signal, given or started.
+    Process,
+    Command,
+    DrainDelay,
+    BadConfig,
+    BadConfigs,
+    Route,
+    SlowRoute,
+    HangRoute,
+    DefaultDeadline,
+    PanicRoute,
+    JsonRoute,
+    JsonBody,
+    Grpc,
+    GrpcService,
+    SlowGrpc,
+}
+
+impl Need {
+    /// The option that gives it.
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Self::Admin => "--admin",
+            Self::Process => "--command or --pid",
+            Self::Command => "--command",
+            Self::DrainDelay => "--drain-delay",
+            Self::BadConfig => "--bad-config",
+            Self::BadConfigs => "--bad-config (twice)",
+            Self::Route => "--route",
+            Self::SlowRoute => "--slow-route",
+            Self::HangRoute => "--hang-route",
+            Self::DefaultDeadline => "--default-deadline",
+            Self::PanicRoute => "--panic-route",
+            Self::JsonRoute => "--json-route",
+            Self::JsonBody => "--json-body",
+            Self::Grpc => "--grpc",
+            Self::GrpcService => "--grpc-service",
+            Self::SlowGrpc => "--slow-grpc",
+        }
+    }
+
+    pub(crate) fn is_met(self, settings: &Settings) -> bool {
+        match self {
+            Self::Admin => settings.admin.is_some(),
+            Self::Process => settings.command.is_some() || settings.pid.is_some(),
+            Self::Command => settings.command.is_some(),
+            Self::DrainDelay => !settings.drain_delay.is_zero(),
+            Self::BadConfig => !settings.bad_config.is_empty(),
+            Self::BadConfigs => settings.bad_config.len() > 1,
+            Self::Route => settings.route.is_some(),
+            Self::SlowRoute => settings.slow_route.is_some(),
+            Self::HangRoute => settings.hang_route.is_some(),
+            Self::DefaultDeadline => settings.default_deadline.is_some(),
+            Self::PanicRoute => settings.panic_route.is_some(),
+            Self::JsonRoute => settings.json_route.is_some(),
+            Self::JsonBody => settings.json_body.is_some(),
+            Self::Grpc => settings.grpc,
+            Self::GrpcService => settings.grpc_service.is_some(),
+            Self::SlowGrpc => settings.slow_grpc.is_some(),
+        }
+    }
+}
