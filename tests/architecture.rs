@@ -103,6 +103,31 @@ fn the_standard_stack_is_put_together_in_one_file() {
     assert!(found.is_empty(), "layers are made outside src/stack.rs:\n{}", found.join("\n"));
 }
 
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let mut found = Vec::new();
+    for file in files_below(&root(), "md") {
+        let folder = file.parent().expect("a file is in a folder");
+        let text = read(&file);
+        let dead = links(&text).filter(|link| !folder.join(link).exists());
+        found.extend(dead.map(|link| format!("{}: {link}", file.display())));
+    }
+    assert!(found.is_empty(), "links to nothing:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_decision_stands_in_the_index() {
+    let folder = root().join("docs/adr");
+    let index = read(&folder.join("README.md"));
+    let listed: BTreeSet<&str> = links(&index).filter(|link| !link.starts_with("..")).collect();
+    let names = files_below(&folder, "md")
+        .into_iter()
+        .filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
+    let decisions: BTreeSet<String> = names.filter(|name| name != "README.md").collect();
+    assert!(decisions.len() >= 7, "only {decisions:?} found");
+    assert_eq!(listed, decisions.iter().map(String::as_str).collect());
+}
+
 /// Each use of one published crate by another that the directions do not allow.
 fn forbidden_edges(members: &[Member]) -> Vec<String> {
     let ordered: BTreeSet<&str> =
@@ -192,6 +217,15 @@ fn layers_made(text: &str) -> Vec<usize> {
 
 fn numbered(text: &str, is_meant: impl Fn(&str) -> bool) -> Vec<usize> {
     text.lines().enumerate().filter(|(_, line)| is_meant(line)).map(|(at, _)| at + 1).collect()
+}
+
+/// The files that a Markdown text links to, without the place in them; the web and code blocks are not meant.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    // Every second part is inside a fence.
+    let prose = text.split("```").step_by(2);
+    let targets = prose.flat_map(|prose| prose.split("](").skip(1)).filter_map(|rest| rest.split(')').next());
+    let files = targets.map(|target| target.split(['#', ' ']).next().unwrap_or_default());
+    files.filter(|file| !file.is_empty() && !file.contains(':'))
 }
 
 fn takes_workspace_lints(manifest: &str) -> bool {
@@ -336,6 +370,12 @@ mod rules {
     fn a_layer_made_is_found_and_one_named_is_not() {
         let text = "pub use core::RecoverLayer;\n// RecoverLayer::new\n.layer(RecoverLayer::new())\nfn a(l: RecoverLayer)\n";
         assert_eq!(layers_made(text), [3]);
+    }
+
+    #[test]
+    fn links_to_files_are_found_and_others_are_not() {
+        let text = "[a](b.md) [c](d/e.md#f) [g](#h) [i](https://j.example/k) ![l](m.svg \"n\")\n```\n[o](p)\n```\n[q](r)";
+        assert_eq!(links(text).collect::<Vec<_>>(), ["b.md", "d/e.md", "m.svg", "r"]);
     }
 
     #[test]

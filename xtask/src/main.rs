@@ -46,3 +46,22 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Chore::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_handed_on() {
+        let chore = Chore::parse_from(["xtask", "test", "--filter", "drain", "--", "--nocapture"]);
+        let Chore::Test(arguments) = chore else { panic!("{chore:?}") };
+        assert!(format!("{arguments:?}").contains(r#"rest: ["--nocapture"]"#), "{arguments:?}");
+    }
+}
