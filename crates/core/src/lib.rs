@@ -6,13 +6,15 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
+//! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
+| [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
 
+pub mod config;
 pub mod context;
 pub mod error;
 pub mod lifecycle;
