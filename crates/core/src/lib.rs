@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
-| [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
+//! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
