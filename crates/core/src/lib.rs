@@ -9,6 +9,7 @@
 //! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
+//! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //!
@@ -17,6 +18,7 @@
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod health;
 pub mod lifecycle;
 pub mod task;
 
