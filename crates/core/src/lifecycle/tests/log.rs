@@ -1,30 +1,36 @@
 //! Keeps the log of the current thread.
+//!
+//! One subscriber for the whole process, because scoped ones of several threads race for the cached interest of a
+//! callsite.
 
-use std::{
-    fmt::Write,
-    sync::{Arc, Mutex},
-};
+use std::{cell::RefCell, fmt::Write, sync::Once};
 
 use tracing::{Event, Metadata, Subscriber, field, span};
 
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<String>>>);
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of the current thread, from [`Log::keep`] on.
+pub(super) struct Log;
 
 impl Log {
-    /// From now on, until the guard is dropped.
-    pub(super) fn keep() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let guard = tracing::subscriber::set_default(log.clone());
-        (log, guard)
+    pub(super) fn keep() -> Self {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| tracing::subscriber::set_global_default(Collector).unwrap());
+        LINES.take();
+        Self
     }
 
     /// The lines that have a field or text like this, in order.
     pub(super) fn lines_with(&self, text: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
+        LINES.with_borrow(|lines| lines.iter().filter(|line| line.contains(text)).cloned().collect())
     }
 }
 
-impl Subscriber for Log {
+struct Collector;
+
+impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("mainstay")
     }
@@ -40,7 +46,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        LINES.with_borrow_mut(|lines| lines.push(line.0));
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -22,7 +22,7 @@ fn server(takes: Duration, journal: &Journal) -> impl Component + use<> {
 
 #[tokio::test(start_paused = true)]
 async fn the_phases_come_in_order_and_the_log_has_the_time_of_each() {
-    let (log, _guard) = Log::keep();
+    let log = Log::keep();
     let journal = Journal::default();
     let flushed = journal.clone();
     Lifecycle::new()
@@ -56,7 +56,7 @@ async fn the_phases_come_in_order_and_the_log_has_the_time_of_each() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_in_flight_is_cut_at_the_timeout_and_that_is_a_clean_end() {
-    let (log, _guard) = Log::keep();
+    let log = Log::keep();
     let journal = Journal::default();
     let began = tokio::time::Instant::now();
     Lifecycle::new()
