@@ -20,12 +20,14 @@
 //! }
 //! ```
 
+mod answer;
 pub mod mapping;
 mod problem;
 mod report;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+pub use answer::Protocol;
 pub use mapping::Kind;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use report::Report;

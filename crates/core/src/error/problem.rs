@@ -1,7 +1,7 @@
 //! `application/problem+json`, RFC 9457.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::HeaderValue;
 use serde::Serialize;
 
 use super::{Error, Kind, Report, Violation};
@@ -55,17 +55,7 @@ impl Problem {
     /// As a response.
     #[must_use]
     pub fn into_response(self, error: &Error) -> Response {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(delay) = error.retry_after() {
-            // RFC 9110 section 10.2.3: whole seconds; rounded up so that nobody comes back too early.
-            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer::problem(&self, error).map(Body::new)
     }
 }
 
