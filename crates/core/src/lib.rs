@@ -9,8 +9,10 @@
 //! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
+//! | [`extract`] | axum extractors whose rejections are problems that name the field |
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
+//! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
@@ -18,8 +20,10 @@
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod extract;
 pub mod health;
 pub mod lifecycle;
+pub mod middleware;
 pub mod task;
 
 pub use error::{Error, Result};

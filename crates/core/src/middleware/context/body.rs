@@ -1,0 +1,47 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::{context::RequestContext, middleware::body::Either};
+
+pin_project! {
+    /// Body of the answers of [`Context`](super::Context): the request's context is current while it is polled.
+    #[derive(Debug)]
+    pub struct ResponseBody<R> {
+        #[pin]
+        inner: Either<R>,
+        context: RequestContext,
+    }
+}
+
+impl<R> ResponseBody<R> {
+    pub(super) fn new(inner: Either<R>, context: RequestContext) -> Self {
+        Self { inner, context }
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let this = self.project();
+        this.context.clone().sync_scope(|| this.inner.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,191 @@
+//! What the header fields of a request say about it.
+//!
+//! One pass over the fields: cheaper than a look-up for each name, and it sees what is there twice.
+
+use std::str::FromStr as _;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::Config;
+use crate::{
+    context::{
+        Criticality, Deadline, InvalidTimeout, RequestContext, RequestId, TraceContext, parse_timeout,
+    },
+    error::{Error, Kind, Violation},
+};
+
+/// W3C Baggage section 3.3.2: what must at least be passed on; more than that is not.
+const BAGGAGE_BYTES: usize = 8192;
+const BAGGAGE_MEMBERS: usize = 64;
+/// W3C Trace Context section 3.3.1.1: a list with more members is invalid.
+const TRACESTATE_MEMBERS: usize = 32;
+
+/// A field that may be there once.
+#[derive(Default)]
+enum Once<'a> {
+    #[default]
+    Absent,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        *self = if matches!(self, Self::Absent) { Self::One(value) } else { Self::Several };
+    }
+
+    fn one(&self) -> Option<&'a HeaderValue> {
+        if let Self::One(value) = self { Some(value) } else { None }
+    }
+}
+
+/// A field whose lines are one list.
+#[derive(Default)]
+enum List<'a> {
+    #[default]
+    Absent,
+    One(&'a HeaderValue),
+    Joined(Vec<u8>),
+}
+
+impl<'a> List<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        match self {
+            Self::Absent => *self = Self::One(value),
+            Self::One(first) => *self = Self::Joined([first.as_bytes(), b",", value.as_bytes()].concat()),
+            // Its length is bounded by the header bytes that the server takes.
+            Self::Joined(all) => {
+                all.push(b',');
+                all.extend_from_slice(value.as_bytes());
+            }
+        }
+    }
+
+    /// The whole list, if `valid` finds it so.
+    fn checked(self, valid: impl FnOnce(&[u8]) -> bool) -> Option<HeaderValue> {
+        match self {
+            Self::Absent => None,
+            Self::One(value) => valid(value.as_bytes()).then(|| value.clone()),
+            Self::Joined(all) => valid(&all).then(|| HeaderValue::from_bytes(&all).ok()).flatten(),
+        }
+    }
+}
+
+/// Adds to `context` what the fields say; the error is for the caller whose timeout is malformed.
+pub(super) fn read(
+    headers: &HeaderMap,
+    config: Config,
+    mut context: RequestContext,
+) -> Result<RequestContext, (Error, RequestContext)> {
+    let mut request_id = Once::default();
+    let mut traceparent = Once::default();
+    let mut tracestate = List::default();
+    let mut baggage = List::default();
+    let mut grpc_timeout = Once::default();
+    let mut request_timeout = Once::default();
+    let mut criticality = Once::default();
+    let mut attempt = Once::default();
+
+    for (name, value) in headers {
+        match name.as_str() {
+            "x-request-id" => request_id.add(value),
+            "traceparent" => traceparent.add(value),
+            "tracestate" => tracestate.add(value),
+            "baggage" => baggage.add(value),
+            "grpc-timeout" => grpc_timeout.add(value),
+            "x-request-timeout" => request_timeout.add(value),
+            "x-request-criticality" => criticality.add(value),
+            "x-request-attempt" => attempt.add(value),
+            _ => {}
+        }
+    }
+
+    if config.trust_ids {
+        // The ids come first: a refusal below is answered and logged with them.
+        if let Some(id) = request_id.one().filter(|id| RequestId::is_well_formed(id.as_bytes())) {
+            context = context.with_request_id(id.clone());
+        }
+        // W3C Trace Context section 3.2: several are as good as none. Without a valid one tracestate means nothing.
+        let trace = traceparent.one().and_then(|value| TraceContext::parse(value.as_bytes()).ok());
+        if let Some(trace) = trace {
+            context = context.with_trace(trace);
+            if let Some(tracestate) = tracestate.checked(is_tracestate) {
+                context = context.with_tracestate(tracestate);
+            }
+        }
+        if let Some(baggage) = baggage.checked(is_baggage) {
+            context = context.with_baggage(baggage);
+        }
+    }
+
+    if config.trust_priority {
+        // Both only advise: what can't be read is as if it were not there.
+        let class = criticality.one().and_then(|value| value.to_str().ok());
+        if let Some(class) = class.and_then(|text| Criticality::from_str(text).ok()) {
+            context = context.with_criticality(class);
+        }
+        let attempt = attempt.one().and_then(|value| value.to_str().ok());
+        if let Some(attempt) = attempt.and_then(|text| text.parse().ok()) {
+            context = context.with_attempt(attempt);
+        }
+    }
+
+    let mut given = false;
+    for (name, field) in [("grpc-timeout", grpc_timeout), ("x-request-timeout", request_timeout)] {
+        let read = match field {
+            Once::Absent => continue,
+            Once::One(value) => parse_timeout(value.as_bytes()),
+            Once::Several => Err(InvalidTimeout),
+        };
+        match read {
+            Ok(timeout) => {
+                given = true;
+                context = context.with_deadline(Deadline::after(timeout.min(config.max_timeout.get())));
+            }
+            Err(error) => {
+                let violation = Violation::new(name, format!("{error}, once"));
+                let error = Error::new(Kind::InvalidArgument)
+                    .with_detail(format!("malformed {name}"))
+                    .with_violation(violation);
+                return Err((error, context));
+            }
+        }
+    }
+    if !given && !config.default_timeout.is_zero() {
+        context = context.with_deadline(Deadline::by_default(config.default_timeout.get()));
+    }
+    Ok(context)
+}
+
+/// W3C Trace Context section 3.3.1: `key=value` members with a comma between, each key once, empty ones allowed.
+fn is_tracestate(list: &[u8]) -> bool {
+    let mut keys: [&[u8]; TRACESTATE_MEMBERS] = [&[]; TRACESTATE_MEMBERS];
+    let mut count = 0;
+    for member in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        if member.is_empty() {
+            continue;
+        }
+        let Some(equals) = member.iter().position(|byte| *byte == b'=') else { return false };
+        let (key, value) = member.split_at(equals);
+        let value = &value[1..];
+        let good_key = (1..=256).contains(&key.len())
+            && key
+                .iter()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(byte));
+        let good_value = (1..=256).contains(&value.len())
+            && value.iter().all(|byte| (b' '..=b'~').contains(byte) && *byte != b'=');
+        if !good_key || !good_value || keys.iter().take(count).any(|known| *known == key) {
+            return false;
+        }
+        let Some(slot) = keys.get_mut(count) else { return false };
+        *slot = key;
+        count += 1;
+    }
+    count > 0
+}
+
+fn is_baggage(list: &[u8]) -> bool {
+    list.len() <= BAGGAGE_BYTES
+        && list.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t')
+        && list.split(|byte| *byte == b',').count() <= BAGGAGE_MEMBERS
+}

@@ -1,0 +1,92 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep_until};
+
+use super::{At, elapsed};
+use crate::{
+    BoxError,
+    context::RequestContext,
+    error::{Protocol, mapping::Elapsed},
+    middleware::body::Either,
+};
+
+pin_project! {
+    /// Body of the answers of [`Deadline`](super::Deadline): ends at a deadline that the caller asked for, over gRPC
+    /// with trailers that say so, else with [`Elapsed`] as its error.
+    #[derive(Debug)]
+    pub struct ResponseBody<R> {
+        // Taken when the deadline passes: what produces the body ends there.
+        #[pin]
+        inner: Option<Either<R>>,
+        #[pin]
+        sleep: Option<Sleep>,
+        deadline: Option<At>,
+        protocol: Protocol,
+    }
+}
+
+impl<R> ResponseBody<R> {
+    pub(super) fn new(inner: Either<R>, deadline: Option<At>, protocol: Protocol) -> Self {
+        Self { inner: Some(inner), sleep: None, deadline, protocol }
+    }
+}
+
+impl<R> Body for ResponseBody<R>
+where
+    R: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        if let Some(deadline) = *this.deadline {
+            // A body that always has a frame would otherwise never see that its time is over.
+            if !deadline.has_passed() {
+                if let Poll::Ready(frame) = inner.poll_frame(cx) {
+                    return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+                }
+                if this.sleep.is_none() {
+                    this.sleep.set(Some(sleep_until(deadline.at())));
+                }
+                if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                    std::task::ready!(sleep.poll(cx));
+                }
+            } else if inner.is_end_stream() {
+                return Poll::Ready(None);
+            }
+            this.inner.set(None);
+            return Poll::Ready(Some(cut(*this.protocol)));
+        }
+        inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+/// What ends the body. In gRPC-Web trailers are part of the body's bytes, which may be amid a message: there it is
+/// the error, which resets the stream.
+fn cut(protocol: Protocol) -> Result<Frame<Bytes>, BoxError> {
+    if protocol == Protocol::Grpc {
+        let context = RequestContext::current().unwrap_or_default();
+        return Ok(Frame::trailers(elapsed().into_trailers(&context)));
+    }
+    Err(Elapsed::new().into())
+}

@@ -1,0 +1,104 @@
+//! Ends the work on a request when its deadline passes.
+#![doc = include_str!("README.md")]
+
+mod body;
+mod future;
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+
+use crate::{
+    context::{Deadline as At, RequestContext},
+    error::{Error, Protocol, mapping::Elapsed},
+};
+
+/// Layer of [`Deadline`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadlineLayer {
+    timeout: Option<Duration>,
+}
+
+impl DeadlineLayer {
+    /// Enforces the deadline that is in the request's [`RequestContext`]; without one, nothing is bounded.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also bounds the handler to `timeout`. What arrives with the request, or was set further out, can only be
+    /// made shorter by it, and calls made by the handler get what is left of the shorter one.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadline<S>;
+
+    fn layer(&self, inner: S) -> Deadline<S> {
+        Deadline { inner, timeout: self.timeout }
+    }
+}
+
+/// Middleware that enforces deadlines.
+#[derive(Debug, Clone)]
+pub struct Deadline<S> {
+    inner: S,
+    timeout: Option<Duration>,
+}
+
+impl<S, B, R> Service<Request<B>> for Deadline<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let protocol = Protocol::of(request.headers());
+        let given = request.extensions().get::<RequestContext>().and_then(RequestContext::deadline);
+        // One that the caller asked for bounds the body of the answer too, whatever bounds the handler.
+        let body = given.filter(|deadline| deadline.is_explicit());
+        let Some(timeout) = self.timeout else {
+            if given.is_some_and(At::has_passed) {
+                return ResponseFuture::passed(protocol);
+            }
+            return ResponseFuture::running(self.inner.call(request), given, body, protocol);
+        };
+
+        let own = At::by_default(timeout);
+        let head = given.map_or(own, |given| given.earliest(own));
+        if head.has_passed() {
+            return ResponseFuture::passed(protocol);
+        }
+        let context = request.extensions().get::<RequestContext>().cloned();
+        let context = context.or_else(RequestContext::current).unwrap_or_default().with_deadline(head);
+        request.extensions_mut().insert(context.clone());
+        let inner = context.clone().sync_scope(|| self.inner.call(request));
+        ResponseFuture::narrowed(context.scope(inner), head, body, protocol)
+    }
+}
+
+/// The answer for a request whose deadline passed.
+fn elapsed() -> Error {
+    Error::from(Elapsed::new())
+}
+
+#[cfg(test)]
+mod tests;

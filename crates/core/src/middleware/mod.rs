@@ -1,0 +1,21 @@
+//! The server-side layers: [`tower_layer::Layer`]s over [`http::Request`], each of use alone in axum, tonic or hyper.
+//!
+//! | layer | does | stands |
+//! |---|---|---|
+//! | [`context`] | ids, deadline, criticality: makes the [`RequestContext`](crate::context::RequestContext) | outermost: all below log and answer with its ids |
+//! | [`recover`] | a panic is a 500 | inside of `context`, outside of what measures |
+//! | [`problem`] | axum's bare error answers become problem documents | inside of `recover` |
+//! | [`deadline`] | drops the handler when its time is over | before what costs |
+//!
+//! All of them keep the inner service's error type and answer with a response; the answer follows the protocol of the
+//! request ([`Protocol`](crate::error::Protocol)). None boxes a future or a body on the way of a good answer, and none
+//! spawns: dropping the future of a request drops the handler's.
+
+pub mod context;
+pub mod deadline;
+pub mod problem;
+pub mod recover;
+
+mod body;
+#[cfg(test)]
+mod probe;

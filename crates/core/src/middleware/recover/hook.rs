@@ -1,0 +1,75 @@
+//! Where a panic happened: only the panic hook is told, so it leaves a note for whoever catches it.
+
+use std::{
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    cell::{Cell, RefCell},
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
+
+/// What a panic said and where.
+#[derive(Debug)]
+pub(super) struct Caught {
+    pub(super) message: String,
+    pub(super) location: String,
+    pub(super) backtrace: Option<Backtrace>,
+}
+
+struct Note {
+    location: String,
+    backtrace: Backtrace,
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static NOTE: RefCell<Option<Note>> = const { RefCell::new(None) };
+}
+
+/// Sets the hook, once a process. Panics elsewhere go to the hook that was there before.
+pub(super) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                return previous(info);
+            }
+            let location = info.location().map(ToString::to_string).unwrap_or_default();
+            // Captured only where RUST_BACKTRACE asks for it.
+            let note = Note { location, backtrace: Backtrace::capture() };
+            NOTE.with(|cell| {
+                if let Ok(mut cell) = cell.try_borrow_mut() {
+                    *cell = Some(note);
+                }
+            });
+        }));
+    });
+}
+
+/// Runs `work`; a panic in it comes back as what it said and where.
+pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
+    let outer = GUARDED.replace(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    outcome.map_err(|payload| {
+        let note = NOTE.with(|cell| cell.try_borrow_mut().ok().and_then(|mut note| note.take()));
+        let (location, backtrace) = note.map(|note| (note.location, note.backtrace)).unzip();
+        let message = message(payload.as_ref());
+        // A payload can panic when it is dropped; that must not get out of the place that catches panics.
+        std::mem::forget(payload);
+        Caught {
+            message,
+            location: location.unwrap_or_else(|| "unknown".to_owned()),
+            backtrace: backtrace.filter(|trace| trace.status() == BacktraceStatus::Captured),
+        }
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "not a text".to_owned())
+}
