@@ -10,6 +10,7 @@
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`extract`] | axum extractors whose rejections are problems that name the field |
+//! | `grpc` | the health and reflection services of gRPC (feature `grpc`) |
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
 //! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
@@ -21,6 +22,8 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod extract;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod health;
 pub mod lifecycle;
 pub mod middleware;

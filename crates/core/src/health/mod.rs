@@ -22,3 +22,6 @@ mod runner;
 pub use check::{Check, Kind, State};
 pub use registry::{Registry, ServiceStatus};
 pub use report::{CheckReport, Report};
+
+#[cfg(test)]
+mod tests;

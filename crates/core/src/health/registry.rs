@@ -27,6 +27,9 @@ pub enum ServiceStatus {
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
 
+/// The registry as its own tasks hold it.
+pub(super) struct Weak(std::sync::Weak<Shared>);
+
 struct Shared {
     state: Mutex<Inner>,
     /// Counts changes of what a probe would be told.
@@ -204,9 +207,9 @@ impl Registry {
     }
 
     fn run(&self, index: usize, check: Check) {
-        // The task holds the registry weakly by way of its stop token only: it ends with `stop`.
         let stopping = self.0.tasks.stopping();
-        self.0.tasks.spawn_detached(runner::run(self.clone(), index, check, stopping));
+        let registry = Weak(Arc::downgrade(&self.0));
+        self.0.tasks.spawn_detached(runner::run(registry, index, check, stopping));
     }
 
     fn changed(&self) {
@@ -216,6 +219,19 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing under this lock can leave it half changed.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Weak {
+    pub(super) fn upgrade(&self) -> Option<Registry> {
+        self.0.upgrade().map(Registry)
+    }
+}
+
+/// Without anybody to read them the checks end.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.stopping().cancel();
     }
 }
 

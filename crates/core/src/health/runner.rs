@@ -2,11 +2,11 @@
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Check, Registry};
+use super::{Check, registry::Weak};
 use crate::{error, lifecycle::panic_message, task::Tasks};
 
-/// Runs until the check needs no more asking, or `stopping`.
-pub(super) async fn run(registry: Registry, index: usize, check: Check, stopping: CancellationToken) {
+/// Runs until the check needs no more asking, `stopping`, or nobody holds the registry any more.
+pub(super) async fn run(registry: Weak, index: usize, check: Check, stopping: CancellationToken) {
     let questions = Tasks::new();
     loop {
         let result = tokio::select! {
@@ -14,7 +14,9 @@ pub(super) async fn run(registry: Registry, index: usize, check: Check, stopping
             () = stopping.cancelled() => return,
             result = ask(&check, &questions) => result,
         };
-        let Some(pause) = registry.count(index, result) else { return };
+        let Some(pause) = registry.upgrade().and_then(|registry| registry.count(index, result)) else {
+            return;
+        };
         tokio::select! {
             biased;
             () = stopping.cancelled() => return,
@@ -32,11 +34,7 @@ async fn ask(check: &Check, questions: &Tasks) -> Result<(), String> {
     let ask = check.ask.clone();
     let question = AbortOnDropHandle::new(questions.spawn_detached(async move { ask().await }));
     match tokio::time::timeout(check.timeout, question).await {
-        Err(_) => {
-            // Lets the aborted task go before the next question looks for it.
-            tokio::task::yield_now().await;
-            Err(format!("no answer after {:?}", check.timeout))
-        }
+        Err(_) => Err(format!("no answer after {:?}", check.timeout)),
         Ok(Err(gone)) => Err(format!("panicked: {}", panic_message(gone))),
         Ok(Ok(Err(failed))) => Err(error::Report::new(failed.into_boxed().as_ref()).to_string()),
         Ok(Ok(Ok(()))) => Ok(()),

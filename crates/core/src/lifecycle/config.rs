@@ -1,10 +1,9 @@
 //! `lifecycle` and `drain` of the configuration.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::error::InvalidConfig;
+use crate::config::{Duration, Findings, Section};
 
 /// `[lifecycle]`: the bounds of starting and stopping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +11,8 @@ use super::error::InvalidConfig;
 #[non_exhaustive]
 pub struct Config {
     /// How long one component may take to start. Default `30s`.
-    #[serde(with = "super::duration")]
     pub start_timeout: Duration,
     /// How long one component may take to stop, to withdraw its registration, or to flush. Default `3s`.
-    #[serde(with = "super::duration")]
     pub stop_timeout: Duration,
 }
 
@@ -29,10 +26,8 @@ pub struct Config {
 pub struct DrainConfig {
     /// How long the listeners keep accepting after the drain is announced, so that balancers notice. Default `3s`;
     /// `0s` where nothing balances.
-    #[serde(with = "super::duration")]
     pub delay: Duration,
     /// How long after the announcement what is still open is cut, `delay` included. Default `20s`.
-    #[serde(with = "super::duration")]
     pub timeout: Duration,
 }
 
@@ -45,15 +40,15 @@ impl Default for Config {
 impl Config {
     /// Another bound for the start of one component.
     #[must_use]
-    pub fn with_start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = timeout;
+    pub fn with_start_timeout(mut self, timeout: impl Into<Duration>) -> Self {
+        self.start_timeout = timeout.into();
         self
     }
 
     /// Another bound for the stop of one component.
     #[must_use]
-    pub fn with_stop_timeout(mut self, timeout: Duration) -> Self {
-        self.stop_timeout = timeout;
+    pub fn with_stop_timeout(mut self, timeout: impl Into<Duration>) -> Self {
+        self.stop_timeout = timeout.into();
         self
     }
 }
@@ -67,26 +62,37 @@ impl Default for DrainConfig {
 impl DrainConfig {
     /// Another delay.
     #[must_use]
-    pub fn with_delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+    pub fn with_delay(mut self, delay: impl Into<Duration>) -> Self {
+        self.delay = delay.into();
         self
     }
 
     /// Another timeout.
     #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    pub fn with_timeout(mut self, timeout: impl Into<Duration>) -> Self {
+        self.timeout = timeout.into();
         self
     }
 
-    /// Checks what the types can't say: the delay ends before the timeout.
+    /// The check of [`Section`], for configurations made by the program.
     ///
     /// # Errors
     /// [`InvalidConfig`], which names the keys.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         if self.delay >= self.timeout {
-            return Err(InvalidConfig { delay: self.delay, timeout: self.timeout });
+            return Err(InvalidConfig { delay: self.delay.get(), timeout: self.timeout.get() });
         }
         Ok(())
+    }
+}
+
+impl Section for Config {}
+
+impl Section for DrainConfig {
+    fn check(&self, findings: &mut Findings) {
+        if self.delay >= self.timeout {
+            findings
+                .reject("delay", format_args!("less than `timeout` ({}), which includes it", self.timeout));
+        }
     }
 }

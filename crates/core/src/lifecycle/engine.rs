@@ -11,7 +11,10 @@ use tokio::time::Instant;
 
 use super::{
     ComponentState, Config, Context, DrainConfig, Drainer, Error, Failure, Flush, Lifecycle, Observer, Part,
-    Phase, Shutdown, Stage, graph::Graph, shutdown::Reason, walk::walk,
+    Phase, Shutdown, Stage,
+    graph::Graph,
+    shutdown::Reason,
+    walk::{LONGEST, walk},
 };
 use crate::{
     error::Report,
@@ -52,7 +55,7 @@ impl Engine {
                 self.health.start();
                 self.observer.enter(Stage::Running);
                 self.until_shutdown(began).await;
-                self.drain.delay
+                self.drain.delay.get()
             }
             // Nobody was sent here yet.
             Err(_) => Duration::ZERO,
@@ -77,7 +80,7 @@ impl Engine {
             &Vec::from_iter(0..self.parts.len()),
             &self.graph.needs,
             self.shutdown.triggered(),
-            |index| self.parts[index].component.start_timeout().unwrap_or(self.config.start_timeout),
+            |index| self.parts[index].component.start_timeout().unwrap_or(self.config.start_timeout.get()),
             |index| {
                 self.observer.set(index, ComponentState::Starting);
                 self.parts[index].component.clone().start(self.contexts[index].clone())
@@ -132,13 +135,13 @@ impl Engine {
 
         self.announce(&started, &unclean).await;
         if !delay.is_zero() {
-            tokio::time::sleep_until(began + delay).await;
+            tokio::time::sleep_until(began + delay.min(LONGEST)).await;
             tracing::info!(phase = "delay", took = ?began.elapsed(), "drain");
         }
-        self.close(&touched, began + self.drain.timeout, &unclean).await;
+        self.close(&touched, began + self.drain.timeout.get().min(LONGEST), &unclean).await;
 
         self.observer.enter(Stage::Stopping);
-        self.health.stop(self.config.stop_timeout).await;
+        self.health.stop(self.config.stop_timeout.get()).await;
         self.stop(&touched, &unclean).await;
         self.flush(&unclean).await;
         self.observer.enter(Stage::Stopped);
@@ -157,7 +160,7 @@ impl Engine {
             started,
             &vec![Vec::new(); self.parts.len()],
             pending(),
-            |_| self.config.stop_timeout.min(self.drain.timeout),
+            |_| self.config.stop_timeout.get().min(self.drain.timeout.get()),
             |index| self.parts[index].component.clone().withdraw(),
             |index, took, result| unclean.note(&self.parts[index].name, "withdraw", took, result),
         )
@@ -213,7 +216,7 @@ impl Engine {
     async fn stop(&self, touched: &[usize], unclean: &Unclean) {
         let began = Instant::now();
         let bound = |index: usize| -> Duration {
-            self.parts[index].component.stop_timeout().unwrap_or(self.config.stop_timeout)
+            self.parts[index].component.stop_timeout().unwrap_or(self.config.stop_timeout.get())
         };
         walk(
             touched,
@@ -259,7 +262,7 @@ impl Engine {
             &Vec::from_iter(0..self.flushes.len()),
             &Vec::from_iter(one_after_another),
             pending(),
-            |_| self.config.stop_timeout,
+            |_| self.config.stop_timeout.get(),
             |index| {
                 let hook = self.flushes[index].hook.lock().unwrap_or_else(PoisonError::into_inner).take();
                 hook.unwrap_or_else(|| Box::pin(async { Ok(()) }))

@@ -3,6 +3,7 @@
 use std::process::{ExitCode, Termination};
 
 use super::{Error, Signal};
+use crate::config::EXIT_CONFIG;
 
 /// How the process ends. As the return type of `main` it sets the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Exit {
         match self {
             Self::Clean => 0,
             Self::Failure => 1,
-            Self::Configuration => 78,
+            Self::Configuration => EXIT_CONFIG,
             Self::Signal(signal) => 128 + signal.number(),
         }
     }

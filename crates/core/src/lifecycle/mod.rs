@@ -39,7 +39,6 @@ mod component;
 mod config;
 mod context;
 mod drain;
-mod duration;
 mod engine;
 mod erased;
 mod error;

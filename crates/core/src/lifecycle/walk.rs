@@ -11,7 +11,7 @@ use super::{BoxFuture, Failure};
 use crate::Result;
 
 /// More than this is no bound; it keeps instants from overflowing.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A hook under way.
 struct Call {
