@@ -313,7 +313,7 @@ async fn raw(subject: &Subject, sent: String, bytes: &[u8]) -> Exchange {
 /// A reset on a connection that still had bytes to read is how a service loses its own answer.
 fn early_reset(trouble: Trouble) -> Trouble {
     match trouble {
-        Trouble::Reset => Trouble::Malformed(
+        Trouble::Reset => Trouble::Unusable(
             "the connection was reset before an answer could be read (close it only after reading what is \
              under way, RFC 9112 section 9.6)"
                 .to_owned(),

@@ -46,6 +46,9 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// How many requests at once the suite tries when it is told no number.
 const MANY: usize = 512;
 
+/// A bound on streams beyond which it is none: each costs memory before the first byte of a body.
+const MOST_STREAMS: u32 = 20_000;
+
 /// `SETTINGS_MAX_CONCURRENT_STREAMS` (RFC 9113 section 6.5.2).
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
@@ -145,14 +148,14 @@ async fn streams(subject: &Subject) -> Finding {
         let mut frames = Frames::open(subject.main()).await?;
         let settings = frames.settings().await?;
         bound = settings.iter().find(|(name, _)| *name == MAX_CONCURRENT_STREAMS).map(|(_, value)| *value);
-        let Some(bound) = bound else { return Err(Trouble::Malformed("no bound on streams".to_owned())) };
-        // Bodies that never come keep the streams open.
-        let flood: Vec<u8> = (0..bound.min(20_000) + 10)
-            .flat_map(|number| encode(HEADERS, END_HEADERS, 2 * number + 1, &block))
-            .collect();
-        let is_refusal = |frame: &Frame| {
-            frame.kind == GOAWAY || (frame.kind == RST_STREAM && frame.stream > 2 * bound.min(20_000))
+        let Some(bound) = bound.filter(|bound| *bound <= MOST_STREAMS) else {
+            return Err(Trouble::Unusable(format!("the server announces no bound up to {MOST_STREAMS}")));
         };
+        // Bodies that never come keep the streams open.
+        let flood: Vec<u8> =
+            (0..bound + 10).flat_map(|number| encode(HEADERS, END_HEADERS, 2 * number + 1, &block)).collect();
+        let is_refusal =
+            |frame: &Frame| frame.kind == GOAWAY || (frame.kind == RST_STREAM && frame.stream > 2 * bound);
         frames.write_until(&flood, PATIENCE, is_refusal).await
     }
     .await;

@@ -133,13 +133,22 @@ mod tests {
 
     /// The pages are read by people who have no binary at hand, so they must not fall behind it.
     #[test]
-    fn the_published_pages_name_every_check() {
-        for page in ["contract.md", "conform.md"] {
+    fn the_published_pages_name_every_check_and_no_other() {
+        let read = |page: &str| {
             let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
-            let text = std::fs::read_to_string(path).expect("the page is there");
-            for check in checks() {
-                assert!(text.contains(&format!("`{}`", check.id)), "docs/{page} lacks `{}`", check.id);
+            std::fs::read_to_string(path).expect("the page is there")
+        };
+        let (contract, conform) = (read("contract.md"), read("conform.md"));
+        for check in checks() {
+            assert!(contract.contains(&format!("`{}`", check.id)), "docs/contract.md lacks `{}`", check.id);
+            let row = format!("| `{}` | {} | ", check.id, check.title);
+            assert!(conform.contains(&row), "docs/conform.md lacks {row}");
+            for need in check.needs {
+                let option = need.option().split(' ').next().unwrap_or_default();
+                assert!(conform.contains(&format!("`{option}`")), "docs/conform.md lacks `{option}`");
             }
         }
+        let rows = conform.lines().filter(|line| line.starts_with("| `") && line.contains('.')).count();
+        assert_eq!(rows, checks().len(), "docs/conform.md has a row for a check that is gone");
     }
 }

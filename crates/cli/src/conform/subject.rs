@@ -61,7 +61,7 @@ impl Subject {
         let Some(admin) = &self.settings.admin else {
             return Exchange {
                 sent: format!("GET {path}"),
-                came: Err(Trouble::Malformed("--admin is not given".to_owned())),
+                came: Err(Trouble::Unusable("--admin is not given".to_owned())),
                 took: Duration::ZERO,
             };
         };

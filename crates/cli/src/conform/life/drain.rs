@@ -177,7 +177,7 @@ pub(super) async fn stops_accepting(subject: &Subject) -> Finding {
         }
     };
     let request = async {
-        sleep(subject.settings.drain_delay).await;
+        sleep(subject.settings.drain_delay.saturating_sub(UNDER_WAY)).await;
         let answered = slow_request(subject).await;
         (answered, Instant::now())
     };

@@ -95,3 +95,16 @@ impl std::fmt::Debug for Terminal {
         f.debug_struct("Terminal").field("colour", &self.colour).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Terminal;
+
+    #[test]
+    fn colour_is_added_only_where_it_is_wanted() {
+        let plain = Terminal::new(Box::new(std::io::sink()), false, false);
+        let coloured = Terminal::new(Box::new(std::io::sink()), true, false);
+        assert_eq!(plain.paint("31", "no"), "no");
+        assert_eq!(coloured.paint("31", "no"), "\u{1b}[31mno\u{1b}[0m");
+    }
+}

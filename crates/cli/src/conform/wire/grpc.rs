@@ -111,7 +111,7 @@ impl Watching {
                         self.buffer.extend_from_slice(&data);
                     }
                     Some(_) => {
-                        return Err(Trouble::Malformed("a message longer than the suite reads".to_owned()));
+                        return Err(Trouble::Unusable("a message longer than the suite reads".to_owned()));
                     }
                     None => return Ok(None),
                 }

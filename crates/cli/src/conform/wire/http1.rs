@@ -230,9 +230,7 @@ async fn read_body<R: AsyncRead + Unpin>(
         let length: usize =
             length.parse().map_err(|_| Trouble::Malformed(format!("content-length `{length}`")))?;
         if length > MAX_BODY {
-            return Err(Trouble::Malformed(format!(
-                "an answer of {length} bytes, more than the suite reads"
-            )));
+            return Err(Trouble::Unusable(format!("an answer of {length} bytes, more than the suite reads")));
         }
         while buffer.len() < length {
             fill(reader, buffer).await?;
@@ -250,7 +248,7 @@ async fn read_body<R: AsyncRead + Unpin>(
 
 async fn fill<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), Trouble> {
     if buffer.len() > MAX_HEAD + MAX_BODY {
-        return Err(Trouble::Malformed("an answer longer than the suite reads".to_owned()));
+        return Err(Trouble::Unusable("an answer longer than the suite reads".to_owned()));
     }
     match reader.read_buf(buffer).await {
         Ok(0) => Err(Trouble::Closed),

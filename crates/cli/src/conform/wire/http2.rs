@@ -85,7 +85,7 @@ impl Http2 {
             while let Some(data) = data(&mut stream).await? {
                 body.extend_from_slice(&data);
                 if body.len() > MAX_BODY {
-                    return Err(Trouble::Malformed("an answer longer than the suite reads".to_owned()));
+                    return Err(Trouble::Unusable("an answer longer than the suite reads".to_owned()));
                 }
             }
             let trailers = poll_fn(|context| stream.poll_trailers(context)).await?;

@@ -32,6 +32,9 @@ pub(crate) enum Trouble {
     Silent(Duration),
     #[error("not HTTP: {0}")]
     Malformed(String),
+    /// HTTP, but not what the check can go on with.
+    #[error("{0}")]
+    Unusable(String),
     #[error("HTTP/2: {0}")]
     Http2(#[from] h2::Error),
     #[error("{0}")]

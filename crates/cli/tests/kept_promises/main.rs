@@ -1,0 +1,134 @@
+//! The suite passes a service that keeps its promises, and finds each single one that is broken.
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks by owning its process")]
+
+mod service;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{net::TcpListener, process::Command};
+
+/// Not a test: what `--command` starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs until it is signalled; started by the other tests"]
+async fn serve() {
+    if std::env::var_os("SERVICE_MAIN").is_some() {
+        service::run().await;
+    }
+}
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("is bound").port()
+}
+
+/// Runs the suite on a service that breaks the promise `fault`, or none.
+async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<String, String>, String) {
+    let (main, admin) = (free_port().await, free_port().await);
+    let this = std::env::current_exe().expect("a test has a path");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kept-{main}.json"));
+    let run = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args([
+            "conform",
+            &format!("http://127.0.0.1:{main}"),
+            "--admin",
+            &format!("http://127.0.0.1:{admin}"),
+        ])
+        .args(["--command", &format!("'{}' --exact serve --ignored --nocapture", this.display())])
+        .args(["--drain-delay", &format!("{}ms", delay.as_millis())])
+        .args(["--drain-timeout", &format!("{}s", service::DRAIN_TIMEOUT.as_secs())])
+        .args(["--route=/products", "--slow-route=/slow", "--panic-route=/panic", "--hang-route=/hang"])
+        .args(["--json-route=POST=/orders", "--json-body={\"quantity\": 1}", "--default-deadline=2s"])
+        .args(["--header-timeout=1s", "--grpc-service=service.Slow", "--slow-grpc=service.Slow/Call"])
+        .args(["--bad-config=SERVICE_SERVER__ADDRESS=nonsense", "--bad-config=SERVICE_DRAIN__TIMEOUT=soon"])
+        .arg("--json")
+        .arg(&json)
+        .args(arguments)
+        .env("SERVICE_MAIN", main.to_string())
+        .env("SERVICE_ADMIN", admin.to_string())
+        .env("SERVICE_BREAKS", fault)
+        .env("SERVICE_DELAY_MS", delay.as_millis().to_string())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output: Output =
+        tokio::time::timeout(Duration::from_secs(500), run).await.expect("it ends").expect("it starts");
+    let shown =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let document = std::fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {shown}"));
+    let document: Value = serde_json::from_str(&document).expect("is JSON");
+    let text = |check: &Value, member: &str| check[member].as_str().expect(member).to_owned();
+    let checks = document["checks"].as_array().expect("has checks");
+    (checks.iter().map(|check| (text(check, "id"), text(check, "state"))).collect(), shown)
+}
+
+fn of<'a>(states: &'a BTreeMap<String, String>, state: &str) -> Vec<&'a str> {
+    states.iter().filter(|(_, is)| *is == state).map(|(id, _)| id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_service_that_keeps_its_promises_passes_every_check_that_hyper_lets_it() {
+    let (states, shown) = conform("", Duration::from_secs(1), &[]).await;
+    // hyper answers these itself, before a service sees a request, and with an empty body.
+    let by_hyper = ["ERR.1.header-bytes", "ERR.1.header-count", "ERR.1.long-target", "ERR.1.two-lengths"];
+    assert_eq!(of(&states, "failed"), by_hyper, "{shown}");
+    assert_eq!(of(&states, "skipped"), Vec::<&str>::new(), "{shown}");
+}
+
+#[tokio::test]
+async fn each_broken_promise_is_found_by_its_check() {
+    for (fault, check) in [
+        ("in-flight", "LIFE.3.in-flight"),
+        ("readyz", "LIFE.3.readyz"),
+        ("keep-alive", "LIFE.3.keep-alive"),
+        ("goaway", "LIFE.3.goaway"),
+        ("stops-accepting", "LIFE.3.stops-accepting"),
+        ("exit", "LIFE.3.exit"),
+        ("exit", "LIFE.3.stuck-peers"),
+        ("status", "LIFE.3.exit"),
+        ("second-signal", "LIFE.4.second-signal"),
+        ("refuses", "LIFE.1.refuses"),
+        ("reports-all", "LIFE.1.reports-all"),
+        ("internals", "ERR.3.no-internals"),
+    ] {
+        let (states, shown) = conform(fault, Duration::ZERO, &["--only", check]).await;
+        assert_eq!(of(&states, "failed"), [check], "{fault}: {shown}");
+        let (states, shown) = conform("", Duration::ZERO, &["--only", check]).await;
+        assert_eq!(of(&states, "passed"), [check], "no fault: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_named_by_its_number_is_ended_once_and_the_other_checks_say_so() {
+    let (main, admin) = (free_port().await, free_port().await);
+    let mut service = Command::new(std::env::current_exe().expect("a test has a path"))
+        .args(["--exact", "serve", "--ignored"])
+        .env("SERVICE_MAIN", main.to_string())
+        .env("SERVICE_ADMIN", admin.to_string())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    while tokio::net::TcpStream::connect(("127.0.0.1", main)).await.is_err() {
+        assert!(service.try_wait().expect("can be asked").is_none(), "it did not start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = service.id().expect("it runs").to_string();
+    let run = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["conform", &format!("http://127.0.0.1:{main}"), "--pid", &pid, "--only", "LIFE.3"])
+        .args(["--route=/products", "--slow-route=/slow", "--drain-timeout=3s"])
+        .kill_on_drop(true)
+        .output();
+    let output =
+        tokio::time::timeout(Duration::from_secs(120), run).await.expect("it ends").expect("it starts");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("1 passed, 0 failed"), "{shown}");
+    assert!(shown.contains("LIFE.3.exit: needs --command: the process of --pid was ended"), "{shown}");
+    assert!(service.wait().await.expect("it ended").success());
+}
