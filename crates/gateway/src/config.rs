@@ -1,8 +1,11 @@
 //! What the gateway is told: a name, and routes.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
+use mainstay_core::config::{Duration, Findings, Section};
 use serde::{Deserialize, Serialize};
+
+use crate::gateway::Shared;
 
 /// The configuration of a gateway.
 ///
@@ -103,6 +106,16 @@ impl Route {
     /// A route for a path and all below it.
     pub fn prefix(prefix: impl Into<String>, service: impl Into<String>) -> Self {
         Self { prefix: Some(prefix.into()), service: service.into(), ..Self::default() }
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        if let Err(invalid) = Shared::new(self) {
+            for fault in invalid.faults {
+                findings.reject(&fault.key, fault.expected);
+            }
+        }
     }
 }
 

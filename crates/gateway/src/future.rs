@@ -13,7 +13,7 @@ use http::{Request, Response};
 use mainstay_core::{
     Body, BoxError, Error,
     context::{RequestContext, Scoped},
-    error::mapping::Elapsed,
+    error::{Protocol, mapping::Elapsed},
 };
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -54,7 +54,8 @@ pin_project! {
 struct Journey {
     shared: Arc<Shared>,
     route: Arc<Route>,
-    is_grpc: bool,
+    context: RequestContext,
+    protocol: Protocol,
 }
 
 impl<C: Service<Request<Body>>> ResponseFuture<C> {
@@ -67,12 +68,13 @@ impl<C: Service<Request<Body>>> ResponseFuture<C> {
         route: Arc<Route>,
         client: C,
         request: Request<Body>,
-        is_grpc: bool,
+        protocol: Protocol,
     ) -> Self {
         let context = request.extensions().get::<RequestContext>().cloned().unwrap_or_default();
         let timer = tokio::time::sleep(route.timeout);
-        let call = Call::Waiting { client, request: Some(request), context };
-        Self { state: State::Forward { call, timer, journey: Journey { shared, route, is_grpc } } }
+        let call = Call::Waiting { client, request: Some(request), context: context.clone() };
+        let journey = Journey { shared, route, context, protocol };
+        Self { state: State::Forward { call, timer, journey } }
     }
 }
 
@@ -102,7 +104,8 @@ where
                         response
                     }
                     Err(error) => {
-                        journey.shared.failed(Error::from_boxed(error), &journey.route, journey.is_grpc)
+                        let Journey { shared, route, context, protocol } = journey;
+                        shared.failed(Error::from_boxed(error), route, *protocol, context)
                     }
                 }))
             }

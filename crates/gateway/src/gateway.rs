@@ -7,7 +7,7 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri, 
 use mainstay_core::{
     Body, BoxError, Error,
     context::{Deadline, RequestContext},
-    error::Kind,
+    error::{Kind, Protocol},
 };
 use tower_service::Service;
 
@@ -58,37 +58,7 @@ impl<C> Gateway<C> {
     /// # Errors
     /// All that is wrong with the configuration, two routes for the same requests included.
     pub fn new(config: &Config, client: C) -> Result<Self, Invalid> {
-        let mut faults = Vec::new();
-        let table = Table::compile(config).map_err(|invalid| faults.extend(invalid.faults)).ok();
-        let fault = |key: &str, value: &str, expected: &str| Fault {
-            key: key.to_owned(),
-            value: format!("{value:?}"),
-            expected: expected.to_owned(),
-        };
-        let via = Via::new(&config.name);
-        if via.is_none() {
-            let expected = "a word of letters, digits and `-` that starts with a letter, as `Via` shows it";
-            faults.push(fault("name", &config.name, expected));
-        }
-        if config.timeout.is_zero() {
-            faults.push(fault("timeout", "0s", "more than zero"));
-        }
-        let mut removed = Vec::new();
-        for name in &config.remove_request_fields {
-            match HeaderName::try_from(name) {
-                Ok(name) => removed.push(name),
-                Err(_) => {
-                    faults.push(fault("remove_request_fields", name, "the name of a field, such as `x-user`"))
-                }
-            }
-        }
-        match (table, via) {
-            (Some(table), Some(via)) if faults.is_empty() => {
-                let shared = Shared { table, via, forwarded: config.forwarded, removed };
-                Ok(Self { shared: Arc::new(shared), client })
-            }
-            _ => Err(Invalid { faults }),
-        }
+        Ok(Self { shared: Arc::new(Shared::new(config)?), client })
     }
 
     /// As an axum router that sends everything through the gateway.
@@ -117,18 +87,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let is_grpc = answer::is_grpc(request.headers());
-        match self.shared.prepare(&mut request, is_grpc) {
+        let protocol = Protocol::of(request.headers());
+        match self.shared.prepare(&mut request, protocol) {
             Ok(Next::Forward(route)) => ResponseFuture::forward(
                 Arc::clone(&self.shared),
                 route,
                 self.client.clone(),
                 request,
-                is_grpc,
+                protocol,
             ),
             Ok(Next::Answer(response)) => ResponseFuture::answer(response),
             Err(Refusal(error, why, allowed)) => {
-                let mut response = answer::refuse(error, why, self.shared.via.name(), is_grpc);
+                let context = context_of(request.extensions());
+                let mut response = answer::refuse(error, why, self.shared.via.name(), protocol, &context);
                 if let Some(allowed) = allowed {
                     answer::allow(response.headers_mut(), &allowed);
                 }
@@ -139,8 +110,46 @@ where
 }
 
 impl Shared {
+    /// Checks and compiles a configuration.
+    pub(crate) fn new(config: &Config) -> Result<Self, Invalid> {
+        let mut faults = Vec::new();
+        let table = Table::compile(config).map_err(|invalid| faults.extend(invalid.faults)).ok();
+        let fault = |key: &str, value: &str, expected: &str| Fault {
+            key: key.to_owned(),
+            value: format!("{value:?}"),
+            expected: expected.to_owned(),
+        };
+        let via = Via::new(&config.name);
+        if via.is_none() {
+            let expected = "a word of letters, digits and `-` that starts with a letter, as `Via` shows it";
+            faults.push(fault("name", &config.name, expected));
+        }
+        if config.timeout.is_zero() {
+            faults.push(fault("timeout", "0s", "more than zero"));
+        }
+        let mut removed = Vec::new();
+        for name in &config.remove_request_fields {
+            match HeaderName::try_from(name) {
+                Ok(name) => removed.push(name),
+                Err(_) => {
+                    faults.push(fault(
+                        "remove_request_fields",
+                        name,
+                        "the name of a field, such as `x-user`",
+                    ));
+                }
+            }
+        }
+        match (table, via) {
+            (Some(table), Some(via)) if faults.is_empty() => {
+                Ok(Self { table, via, forwarded: config.forwarded, removed })
+            }
+            _ => Err(Invalid { faults }),
+        }
+    }
+
     /// Finds the route, and turns the request into what goes upstream.
-    fn prepare(&self, request: &mut Request<Body>, is_grpc: bool) -> Result<Next, Refusal> {
+    fn prepare(&self, request: &mut Request<Body>, protocol: Protocol) -> Result<Next, Refusal> {
         let refuse =
             |kind, detail: &'static str, why| Refusal(Error::new(kind).with_detail(detail), why, None);
         let method = request.method();
@@ -174,7 +183,7 @@ impl Shared {
         let uri = target(request.uri(), &route).map_err(|error| {
             Refusal(Error::new(Kind::Internal).with_source(error), ProxyError::HttpRequestError, None)
         })?;
-        self.dress(request, &route, is_grpc);
+        self.dress(request, &route, protocol);
         *request.uri_mut() = uri;
         // Which version the next connection speaks is for the client to say.
         *request.version_mut() = Version::HTTP_11;
@@ -215,7 +224,7 @@ impl Shared {
     }
 
     /// Sets the fields as they go upstream.
-    fn dress(&self, request: &mut Request<Body>, route: &Route, is_grpc: bool) {
+    fn dress(&self, request: &mut Request<Body>, route: &Route, protocol: Protocol) {
         let version = request.version();
         let host = match request.uri().authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
@@ -227,7 +236,7 @@ impl Shared {
         let extensions = std::mem::take(request.extensions_mut());
         let headers = request.headers_mut();
 
-        let takes_trailers = is_grpc && fields::takes_trailers(headers);
+        let takes_trailers = protocol == Protocol::Grpc && fields::takes_trailers(headers);
         fields::remove_hop_by_hop(headers);
         if takes_trailers {
             fields::take_trailers(headers);
@@ -257,11 +266,22 @@ impl Shared {
     }
 
     /// The answer where there is none from upstream.
-    pub(crate) fn failed(&self, error: Error, route: &Route, is_grpc: bool) -> Response<Body> {
+    pub(crate) fn failed(
+        &self,
+        error: Error,
+        route: &Route,
+        protocol: Protocol,
+        context: &RequestContext,
+    ) -> Response<Body> {
         let (error, why) = answer::upstream(error, route.authority.as_str());
         tracing::debug!(route = &*route.name, service = route.authority.as_str(), error = %error, "no answer");
-        answer::refuse(error, why, self.via.name(), is_grpc)
+        answer::refuse(error, why, self.via.name(), protocol, context)
     }
+}
+
+/// The context of the request; a fresh one where no context layer stands before the gateway.
+fn context_of(extensions: &Extensions) -> RequestContext {
+    extensions.get().cloned().or_else(RequestContext::current).unwrap_or_default()
 }
 
 /// The logical name and the path there.

@@ -19,7 +19,7 @@ fn config() -> Config {
     let mut api = Route::prefix("/api", "v2");
     api.rewrite = Some("/v2".to_owned());
     let mut quick = Route::prefix("/quick", "quick");
-    quick.timeout = Some(Duration::from_millis(250));
+    quick.timeout = Some(mainstay_core::config::Duration::from_millis(250));
     Config::default()
         .with_route("orders", Route::prefix("/orders", "orders"))
         .with_route("limited", limited)
@@ -360,7 +360,7 @@ async fn a_call_that_nobody_waits_for_is_dropped() {
 fn a_wrong_configuration_reports_all_its_faults() {
     let mut config = config().with_route("twin", Route::prefix("/orders/", "other"));
     config.name = "not a token".to_owned();
-    config.timeout = Duration::ZERO;
+    config.timeout = mainstay_core::config::Duration::ZERO;
     config.remove_request_fields = vec!["x y".to_owned()];
     let client = service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(Response::new(Body::empty())) });
     let error = Gateway::new(&config, client).unwrap_err();

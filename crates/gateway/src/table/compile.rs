@@ -159,7 +159,7 @@ fn check<'a>(
         _ => Some(None),
     };
     let (authority, host) = authority?;
-    let timeout = route.timeout.unwrap_or(config.timeout);
+    let timeout = route.timeout.unwrap_or(config.timeout).get();
     let route = Route { name: name.into(), methods, authority, host, rewrite: rewrite?, timeout };
     Some(Checked { name, hosts, pattern: pattern?, route: Arc::new(route) })
 }

@@ -131,7 +131,7 @@ fn every_fault_is_reported_with_its_key() {
     let mut many = config::Route::path("a", "Orders_1");
     many.methods = vec!["get".to_owned(), "TRACE".to_owned()];
     many.hosts = vec!["http://a".to_owned()];
-    many.timeout = Some(Duration::ZERO);
+    many.timeout = Some(mainstay_core::config::Duration::ZERO);
     let mut strip = config::Route::path("/s", "orders");
     strip.strip_prefix = true;
     let mut rewrite = config::Route::path("/r/{id}", "orders");

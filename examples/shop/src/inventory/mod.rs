@@ -1,0 +1,63 @@
+//! The stock, over gRPC. Orders reserve from it before they are paid.
+
+mod config;
+mod rpc;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use mainstay::{Result, Service, ServiceContext, lifecycle::{self, Component, Dependencies}};
+
+use crate::database::Database;
+use config::Config;
+use store::Store;
+
+/// What tonic generates from `proto/inventory.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unnameable_types,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub(crate) mod proto {
+    mainstay::tonic::include_proto!("shop.inventory.v1");
+}
+
+/// For gRPC reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inventory.bin"));
+
+/// The service `inventory`.
+pub(crate) fn service() -> Service {
+    Service::configured("inventory", build)
+}
+
+fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
+    let database = Database::new(context.name(), config.database.as_deref(), store::SCHEMA);
+    let store = Store::new(database.clone());
+    let filling = Filling { store: store.clone(), config };
+    Ok(context.service().grpc(rpc::server(store)).descriptors(DESCRIPTORS).component(database).component(filling))
+}
+
+/// Puts the first stock into an empty database.
+struct Filling {
+    store: Store,
+    config: Arc<Config>,
+}
+
+impl Component for Filling {
+    fn name(&self) -> &str {
+        "inventory.stock"
+    }
+
+    fn dependencies(&self) -> Dependencies {
+        Dependencies::on(["inventory.database"])
+    }
+
+    async fn start(&self, _: lifecycle::Context) -> Result<()> {
+        self.store.fill(&self.config.stock).await
+    }
+}

@@ -1,0 +1,58 @@
+//! Payments: slow and flaky on purpose, like the ones outside.
+//!
+//! A payment is put under an id that the caller chose, so that one whose answer was lost can be put again, and taken
+//! back whether or not it was made.
+
+mod chaos;
+mod config;
+mod routes;
+
+use std::sync::Arc;
+
+use mainstay::{Result, Service, ServiceContext};
+use serde::{Deserialize, Serialize};
+
+use crate::database::Database;
+use chaos::Chaos;
+use config::Config;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What is to be paid.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Charge {
+    pub(crate) amount_cents: u32,
+    /// What the shop's page got from the payment provider in place of the card's number.
+    pub(crate) token: String,
+}
+
+/// What became of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Paid,
+    /// The bank said no. That is an answer and not a failure.
+    Declined,
+    /// It was taken back.
+    Void,
+}
+
+/// A payment, as it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Payment {
+    pub(crate) id: String,
+    pub(crate) status: Status,
+}
+
+/// The service `payments`.
+pub(crate) fn service() -> Service {
+    Service::configured("payments", build)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape that a service is built by")]
+fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
+    let database = Database::new(context.name(), config.database.as_deref(), SCHEMA);
+    let routes = routes::routes(database.clone(), Chaos::new(&config));
+    Ok(context.service().http(routes).component(database))
+}
