@@ -5,5 +5,11 @@
 #[path = "config/settings.rs"]
 mod settings;
 
+#[path = "config/layers.rs"]
+mod layers;
+#[path = "config/reload.rs"]
+mod reload;
+#[path = "config/robustness.rs"]
+mod robustness;
 #[path = "config/wrong.rs"]
 mod wrong;

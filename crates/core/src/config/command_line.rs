@@ -101,7 +101,9 @@ Options:
                 None => (argument.as_str(), None),
             };
             let Some((_, wanted)) = ARGUMENTS.iter().find(|(known, _)| *known == name) else {
-                let suggestion = nearest(name, ARGUMENTS.iter().map(|(name, _)| *name)).map(str::to_owned);
+                let suggestion = nearest(name, ARGUMENTS.iter().map(|(name, _)| *name))
+                    .filter(|_| name.len() > 2)
+                    .map(str::to_owned);
                 return Err(UsageError::Unknown { argument: name.to_owned(), suggestion });
             };
             match (wanted, value) {
@@ -142,5 +144,70 @@ fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), UsageError>
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(UsageError::Twice { argument: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<CommandLine, UsageError> {
+        CommandLine::parse(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn values_follow_their_argument_or_stand_in_it() {
+        let parsed = parse(&[
+            "--set",
+            "a=b=c",
+            "--set=d=e",
+            "--profile",
+            "dev",
+            "--config=x.toml",
+            "--services",
+            "orders, gateway,",
+            "--print-config",
+        ]);
+        let expected = CommandLine {
+            set: vec!["a=b=c".to_owned(), "d=e".to_owned()],
+            profile: Some("dev".to_owned()),
+            config: Some(PathBuf::from("x.toml")),
+            services: Some(vec!["orders".to_owned(), "gateway".to_owned()]),
+            print_config: true,
+            help: false,
+        };
+        assert_eq!(parsed, Ok(expected));
+        assert!(parse(&["-h"]).is_ok_and(|parsed| parsed.help));
+        assert_eq!(parse(&[]), Ok(CommandLine::default()));
+    }
+
+    #[test]
+    fn an_argument_that_is_not_understood_is_named() {
+        let told = |arguments: &[&str]| parse(arguments).map_err(|error| error.to_string()).unwrap_err();
+        assert_eq!(told(&["--profil", "dev"]), "unknown argument \"--profil\", perhaps `--profile`");
+        assert_eq!(told(&["orders"]), "unknown argument \"orders\"");
+        assert_eq!(told(&["--"]), "unknown argument \"--\"");
+        assert_eq!(told(&["--set"]), "--set needs a value: --set KEY=VALUE");
+        assert_eq!(told(&["--help=me"]), "--help takes no value");
+        assert_eq!(told(&["--profile", "a", "--profile=b"]), "--profile is given more than once");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_path_may_be_something_else_than_text() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let odd = OsString::from_vec(vec![b'/', 0xff]);
+        let parsed = CommandLine::parse(["--config".into(), odd.clone()]);
+        assert_eq!(parsed.map(|parsed| parsed.config), Ok(Some(PathBuf::from(&odd))));
+        let parsed = CommandLine::parse(["--profile".into(), odd.clone()]);
+        assert_eq!(parsed, Err(UsageError::NotText { argument: odd }));
+    }
+
+    #[test]
+    fn the_help_names_every_argument() {
+        for (name, _) in ARGUMENTS {
+            assert!(CommandLine::HELP.contains(name), "{name}");
+        }
     }
 }

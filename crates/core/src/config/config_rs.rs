@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use config::{ConfigError, Map as ForeignMap, Source as _, Value as Foreign, ValueKind};
-use figment::value::{Dict, Map, Tag, Value};
+use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Figment, Metadata, Profile, Provider};
 
-use super::document::null;
 use super::key::Key;
 use super::layers;
 
@@ -81,7 +80,7 @@ fn sort(entries: ForeignMap<String, Foreign>, at: &Key, by_origin: &mut BTreeMap
 
 fn converted(kind: ValueKind) -> Value {
     match kind {
-        ValueKind::Nil => null(),
+        ValueKind::Nil => Value::Empty(Tag::Default, Empty::None),
         ValueKind::Boolean(value) => value.into(),
         ValueKind::I64(number) => number.into(),
         ValueKind::I128(number) => number.into(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use figment::value::{Dict, Empty, Tag, Value};
+use figment::value::{Dict, Tag, Value};
 use toml_edit::{ImDocument, Item, TableLike, Value as TomlValue};
 
 use super::key::{Key, one_line};
@@ -120,8 +120,4 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
-}
-
-pub(super) fn null() -> Value {
-    Value::Empty(Tag::Default, Empty::None)
 }

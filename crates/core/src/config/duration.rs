@@ -201,3 +201,46 @@ impl Visitor<'_> for DurationVisitor {
         Err(E::custom(InvalidDuration::NoUnit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let millis = |text: &str| text.parse::<Duration>().map(|duration| duration.as_millis());
+        assert_eq!(millis("30s"), Ok(30_000));
+        assert_eq!(millis(" 250ms "), Ok(250));
+        assert_eq!(millis("1m30s"), Ok(90_000));
+        assert_eq!(millis("1d2h"), Ok(93_600_000));
+        assert_eq!(millis("1500µs"), Ok(1));
+        assert_eq!(millis("0"), Ok(0));
+        assert_eq!(millis("30"), Err(InvalidDuration::NoUnit));
+        assert_eq!(millis("1m30"), Err(InvalidDuration::NoUnit));
+        assert_eq!(millis("30s1m"), Err(InvalidDuration::Order));
+        assert_eq!(millis("1s1s"), Err(InvalidDuration::Order));
+        for wrong in ["", "s", "1x", "-1s", "1.5s", "1 s", "1s 2ms", "٣s"] {
+            assert_eq!(millis(wrong), Err(InvalidDuration::Malformed), "{wrong:?}");
+        }
+        for long in
+            ["99999999999h", "99999999999999999999999999999999999999999999s", "18446744073709551616ns"]
+        {
+            assert_eq!(millis(long), Err(InvalidDuration::TooLong), "{long:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_duration_reads_the_same(nanos: u64) {
+            let duration = Duration::from(std::time::Duration::from_nanos(nanos));
+            prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,24}|[0-9dhmsunµ ]{0,40}") {
+            let _ = text.parse::<Duration>();
+        }
+    }
+}

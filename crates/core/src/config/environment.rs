@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+use super::document::parse_value;
 use super::errors::{Finding, Problem};
 use super::key::Key;
 use super::known::Known;
 use super::layers;
 use super::node::Node;
 use super::origin::Origin;
+use super::schema::Shape;
 
 pub(super) const PREFIX: &str = "MAINSTAY_";
 const FILE_SUFFIX: &str = "_FILE";
@@ -145,13 +147,19 @@ impl FromEnvironment {
     }
 }
 
-/// The value of a text from outside: a table where a table is wanted and one is written, so that it merges with the
-/// layers below.
+/// The value of a text from outside: a table or list where one is wanted and one is written, so that tables merge with
+/// the layers below and each element of a list is judged by itself.
 pub(super) fn outside_value(key: &Key, text: &str, known: &Known<'_>) -> Value {
-    let table = (known.is_table(key) && text.trim_start().starts_with('{'))
-        .then(|| super::document::parse_value(text))
-        .flatten();
-    table.unwrap_or_else(|| Value::from(text))
+    let trimmed = text.trim();
+    let parsed = match known.shape(key) {
+        Some(Shape::Table(_) | Shape::Map) if trimmed.starts_with('{') => parse_value(trimmed),
+        Some(Shape::List) if trimmed.starts_with('[') => parse_value(trimmed),
+        Some(Shape::List) if !trimmed.is_empty() => {
+            Some(trimmed.split(',').map(|part| Value::from(part.trim())).collect::<Vec<_>>().into())
+        }
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| Value::from(text))
 }
 
 fn without_newline(text: &str) -> &str {

@@ -33,9 +33,9 @@ impl<'a> Known<'a> {
         schema.expecting(&key).map(in_words)
     }
 
-    pub(super) fn is_table(&self, key: &Key) -> bool {
-        self.at(key)
-            .is_some_and(|(schema, key)| matches!(schema.shape(&key), Some(Shape::Table(_) | Shape::Map)))
+    pub(super) fn shape(&self, key: &Key) -> Option<&'a Shape> {
+        let (schema, key) = self.at(key)?;
+        schema.shape(&key)
     }
 
     /// The key that the parts of a variable's name mean.

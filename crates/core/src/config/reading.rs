@@ -10,6 +10,7 @@ use super::known::{Known, nearest};
 use super::loader::{Gathered, Loader};
 use super::node::{Kind, Node};
 use super::origin::Origin;
+use super::schema::Shape;
 use super::secret::REDACTED;
 use super::tree::Value;
 
@@ -141,7 +142,8 @@ impl Reader<'_> {
                 key,
             },
             ComplaintKind::Invalid => {
-                let secret = self.known.is_secret(&key);
+                let open = self.known.shape(&key) == Some(&Shape::Any);
+                let secret = self.known.is_secret(&key) || (open && sounds_secret(&key));
                 let suggestion = self.text(&key).and_then(|text| {
                     nearest(text, known.iter().map(String::as_str)).map(|name| format!("`{name}`"))
                 });
@@ -261,7 +263,7 @@ pub(super) fn is_from_file(node: &Node) -> bool {
     matches!(node.origin, Origin::VariableFile { .. })
 }
 
-/// Whether a key that no type knows may well hold a secret.
+/// Whether a key of which no type tells may well hold a secret.
 fn sounds_secret(key: &Key) -> bool {
     const WORDS: [&str; 9] =
         ["pass", "secret", "token", "key", "credential", "private", "auth", "dsn", "cookie"];

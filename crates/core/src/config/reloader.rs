@@ -65,9 +65,6 @@ impl Trigger {
     }
 }
 
-/// Reading a few small files takes longer than this only when a file system hangs.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Reloader {
     pub(super) fn new(
         loader: Loader,
@@ -98,22 +95,22 @@ impl Reloader {
         let this = Arc::new(self);
         let mut ticks = tokio::time::interval(this.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut applied = this.look().await;
-        let mut previous = applied;
+        // Nothing is taken for applied at first: files may have changed since they were loaded.
+        let (mut applied, mut previous) = (None, None);
         loop {
             let asked = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = this.trigger.0.notified() => true,
                 _ = ticks.tick() => false,
             };
-            let Some(now) = this.look().await else { continue };
-            let settled = previous == Some(now);
-            previous = Some(now);
+            let files = this.state.load().files.clone();
+            let Some(now) = blocking(&shutdown, move || fingerprint(&files)).await else { continue };
+            let settled = previous.replace(now) == Some(now);
             if !asked && (applied == Some(now) || !settled) {
                 continue;
             }
             let reader = Arc::clone(&this);
-            if blocking(move || reader.reload()).await.is_some() {
+            if blocking(&shutdown, move || reader.reload()).await.is_some() {
                 applied = Some(now);
             }
         }
@@ -128,7 +125,7 @@ impl Reloader {
                 if changed.is_empty() && restart.is_empty() {
                     Reload::Unchanged
                 } else {
-                    self.apply(&old, new, &changed);
+                    self.apply(new, &changed);
                     Reload::Applied {
                         changed: changed.into_iter().collect(),
                         restart: restart.into_iter().collect(),
@@ -213,10 +210,9 @@ impl Reloader {
         })
     }
 
-    fn apply(&self, old: &Snapshot, new: Snapshot, changed: &BTreeSet<Key>) {
+    fn apply(&self, new: Snapshot, changed: &BTreeSet<Key>) {
         let new = Arc::new(new);
         self.state.store(Arc::clone(&new));
-        let _ = old;
         for (place, tree) in &new.trees {
             let touched = changed.iter().any(|key| {
                 let owner = self.loader.trees.keys().filter(|place| key.starts_with(place));
@@ -227,12 +223,6 @@ impl Reloader {
             }
         }
     }
-
-    /// A fingerprint of the files' contents; `None` where they could not be read in time.
-    async fn look(self: &Arc<Self>) -> Option<u64> {
-        let files = self.state.load().files.clone();
-        blocking(move || fingerprint(&files)).await
-    }
 }
 
 impl fmt::Debug for Reloader {
@@ -241,10 +231,16 @@ impl fmt::Debug for Reloader {
     }
 }
 
-/// Runs file reads where they block nobody. `None` when they take too long; they are tried again then.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let reading = tokio::task::spawn_blocking(work);
-    tokio::time::timeout(READ_TIMEOUT, reading).await.ok()?.ok()
+/// Runs file reads where they block nobody. A file system that hangs delays the next look, never the shutdown; `None`
+/// then.
+async fn blocking<T: Send + 'static>(
+    shutdown: &CancellationToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    tokio::select! {
+        () = shutdown.cancelled() => None,
+        done = tokio::task::spawn_blocking(work) => done.ok(),
+    }
 }
 
 fn fingerprint(files: &[PathBuf]) -> u64 {

@@ -174,3 +174,43 @@ impl Visitor<'_> for SizeVisitor {
         u64::try_from(bytes).map(ByteSize).map_err(|_| E::custom("a size is never negative"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let bytes = |text: &str| text.parse::<ByteSize>().map(ByteSize::get);
+        assert_eq!(bytes("2MiB"), Ok(2 << 20));
+        assert_eq!(bytes("64 KiB"), Ok(64 << 10));
+        assert_eq!(bytes("1MB"), Ok(1_000_000));
+        assert_eq!(bytes("1500"), Ok(1500));
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("7B"), Ok(7));
+        for wrong in ["1mb", "1M", "1mib", "1.5MiB", "1 2"] {
+            assert_eq!(bytes(wrong), Err(InvalidByteSize::Unit), "{wrong:?}");
+        }
+        for wrong in ["", "MiB", "-1"] {
+            assert_eq!(bytes(wrong), Err(InvalidByteSize::Malformed), "{wrong:?}");
+        }
+        for large in ["99999999999999999999", "17179869184GiB"] {
+            assert_eq!(bytes(large), Err(InvalidByteSize::TooLarge), "{large:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_size_reads_the_same(bytes: u64, scale in 0u32..40) {
+            let size = ByteSize::from_bytes(bytes.checked_shl(scale).unwrap_or(bytes));
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,24}|[0-9KMGTiB ]{0,30}") {
+            let _ = text.parse::<ByteSize>();
+        }
+    }
+}

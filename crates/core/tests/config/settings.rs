@@ -175,6 +175,10 @@ impl Directory {
         std::fs::write(self.0.join(name), content).unwrap();
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// A loader of this directory, with the framework's tree.
     pub(crate) fn loader(&self) -> Loader {
         Loader::new().directory(&self.0).tree::<Settings>("")

@@ -117,24 +117,37 @@ impl<'de, 'a> EnumAccess<'de> for WithContent<'a> {
     }
 }
 
-pub(super) struct VariantContent<'a>(pub(super) NodeDeserializer<'a>);
+/// What belongs to a variant; its errors are found below the variant's name where that is a key.
+pub(super) struct VariantContent<'a> {
+    pub(super) content: NodeDeserializer<'a>,
+    pub(super) name: Option<&'a str>,
+}
+
+impl VariantContent<'_> {
+    fn placed<T>(result: Result<T, Error>, name: Option<&str>) -> Result<T, Error> {
+        result.map_err(|error| match name {
+            Some(name) => error.below(Segment::Name(name.to_owned())),
+            None => error,
+        })
+    }
+}
 
 impl<'de> VariantAccess<'de> for VariantContent<'_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        match self.0.node.kind {
+        match self.content.node.kind {
             super::Kind::StandIn(_) => Ok(()),
-            _ => serde::Deserialize::deserialize(self.0),
+            _ => Self::placed(serde::Deserialize::deserialize(self.content), self.name),
         }
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(self.0)
+        Self::placed(seed.deserialize(self.content), self.name)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
-        self.0.deserialize_tuple(length, visitor)
+        Self::placed(self.content.deserialize_tuple(length, visitor), self.name)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -142,7 +155,7 @@ impl<'de> VariantAccess<'de> for VariantContent<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.0.deserialize_struct("", fields, visitor)
+        Self::placed(self.content.deserialize_struct("", fields, visitor), self.name)
     }
 }
 

@@ -13,7 +13,6 @@ pub(super) use self::access::KeyDeserializer;
 use self::access::{ListAccess, TableAccess, VariantContent, WithContent};
 pub(super) use self::error::{Error, Problem, in_words};
 pub(super) use self::stand_in::CANDIDATES;
-use super::key::Segment;
 use super::layers;
 use super::node::{Kind, Node};
 use super::origin::Origin;
@@ -346,13 +345,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             Kind::Text(text) | Kind::Loose(text, _) => visitor.visit_enum(text.as_str().into_deserializer()),
             Kind::Table(entries) => match entries.iter().next() {
                 Some((variant, node)) if entries.len() == 1 => {
-                    let content = self.below(node)?;
-                    visitor.visit_enum(WithContent { variant, content: VariantContent(content) }).map_err(
-                        |error| match error.problem {
-                            Problem::UnknownVariant { .. } if error.is_here() => error,
-                            _ => error.below(Segment::Name(variant.clone())),
-                        },
-                    )
+                    let content = VariantContent { content: self.below(node)?, name: Some(variant) };
+                    visitor.visit_enum(WithContent { variant, content })
                 }
                 _ => Err(Error::new(Problem::Wrong {
                     expected: format!(
@@ -364,7 +358,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             },
             Kind::StandIn(candidate) => {
                 let variant = variants.get(candidate % variants.len().max(1)).copied().unwrap_or_default();
-                let content = VariantContent(self.below(self.node)?);
+                let content = VariantContent { content: self.below(self.node)?, name: None };
                 visitor.visit_enum(WithContent { variant, content })
             }
             _ => Err(Error::new(Problem::UnknownVariant { known: error::owned(variants) })),

@@ -47,7 +47,8 @@ pub(super) fn explore<T: DeserializeOwned>() -> Schema {
 impl State {
     /// Turns to the next variant of an enum that has one unseen. False when all were seen.
     fn next_variant(&mut self) -> bool {
-        let unseen = self.seen.iter().find_map(|(key, seen)| match &seen.shape {
+        // The innermost first: they are out of sight once the variant around them is no longer offered.
+        let unseen = self.seen.iter().rev().find_map(|(key, seen)| match &seen.shape {
             Shape::Enum(names) if self.variant(key) + 1 < names.len() => Some(key.clone()),
             _ => None,
         });
@@ -238,6 +239,10 @@ impl<'de> VariantAccess<'de> for Content<'_> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
+        if self.0.is_deep() {
+            // An enum that holds itself: another variant ends it.
+            return Err(Error::custom("too deep"));
+        }
         seed.deserialize(self.0)
     }
 
