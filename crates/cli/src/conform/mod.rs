@@ -23,9 +23,10 @@ mod text;
 mod units;
 mod wire;
 
-use std::process::ExitCode;
+use std::{future::pending, process::ExitCode};
 
 pub(crate) use options::Options;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     check::{Check, State},
@@ -36,8 +37,9 @@ use self::{
 
 /// The service could not be reached, or the command line is wrong.
 const UNUSABLE: u8 = 2;
-/// 128 + SIGINT, as shells count.
-const INTERRUPTED: u8 = 130;
+/// 128 and the number of the signal, as shells count.
+const INTERRUPTED: u8 = 128 + 2;
+const TERMINATED: u8 = 128 + 15;
 
 /// Every check, in the order in which they run; those that end the service stand last.
 fn checks() -> Vec<&'static Check> {
@@ -54,7 +56,7 @@ pub(crate) async fn main(options: Options) -> ExitCode {
     let outcome = tokio::select! {
         outcome = run(options) => outcome,
         // Dropping the run kills a service that it started.
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+        code = interrupted() => return ExitCode::from(code),
     };
     match outcome {
         Ok(code) => code,
@@ -62,6 +64,14 @@ pub(crate) async fn main(options: Options) -> ExitCode {
             eprintln!("mainstay conform: {message}");
             ExitCode::from(UNUSABLE)
         }
+    }
+}
+
+async fn interrupted() -> u8 {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return pending().await };
+    tokio::select! {
+        _ = terminate.recv() => TERMINATED,
+        _ = tokio::signal::ctrl_c() => INTERRUPTED,
     }
 }
 

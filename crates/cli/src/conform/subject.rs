@@ -97,7 +97,7 @@ impl Subject {
         }
         *process = None;
         drop(process);
-        if self.main().connect().await.is_ok() {
+        if !self.is_free().await {
             return Err(format!(
                 "something already answers at {}: with --command the suite starts the service itself",
                 self.main().authority()
@@ -169,7 +169,20 @@ impl Subject {
             && let Some(mut process) = process.take()
         {
             process.kill().await;
+            self.is_free().await;
         }
+    }
+
+    /// Whether nobody listens; somebody on the way out, like the child of a wrapper, gets a moment to go.
+    async fn is_free(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while self.main().connect().await.is_ok() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        true
     }
 }
 

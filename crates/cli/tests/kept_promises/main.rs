@@ -95,6 +95,7 @@ async fn each_broken_promise_is_found_by_its_check() {
         ("refuses", "LIFE.1.refuses"),
         ("reports-all", "LIFE.1.reports-all"),
         ("internals", "ERR.3.no-internals"),
+        ("no-bytes", "LIMIT.1.no-bytes"),
     ] {
         let (states, shown) = conform(fault, Duration::ZERO, &["--only", check]).await;
         assert_eq!(of(&states, "failed"), [check], "{fault}: {shown}");
@@ -131,4 +132,40 @@ async fn a_process_named_by_its_number_is_ended_once_and_the_other_checks_say_so
     assert!(shown.contains("1 passed, 0 failed"), "{shown}");
     assert!(shown.contains("LIFE.3.exit: needs --command: the process of --pid was ended"), "{shown}");
     assert!(service.wait().await.expect("it ended").success());
+}
+
+/// The service is in a process group of its own, so nobody but the suite would end it.
+#[tokio::test]
+async fn a_suite_that_is_told_to_stop_takes_the_service_with_it() {
+    let (main, admin) = (free_port().await, free_port().await);
+    let this = std::env::current_exe().expect("a test has a path");
+    let mut suite = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["conform", &format!("http://127.0.0.1:{main}"), "--only", "LIMIT.1.no-bytes"])
+        .args(["--command", &format!("'{}' --exact serve --ignored", this.display())])
+        .env("SERVICE_MAIN", main.to_string())
+        .env("SERVICE_ADMIN", admin.to_string())
+        .env("SERVICE_BREAKS", "no-bytes")
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", main)).await.is_ok();
+    while !listens().await {
+        assert!(suite.try_wait().expect("can be asked").is_none(), "it did not start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = suite.id().expect("it runs").to_string();
+    let kill = Command::new("/bin/kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+    assert!(kill.success());
+    let status = tokio::time::timeout(Duration::from_secs(60), suite.wait())
+        .await
+        .expect("it ends")
+        .expect("a status");
+    assert_eq!(status.code(), Some(143));
+    let gone = async {
+        while listens().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the service is gone too");
 }

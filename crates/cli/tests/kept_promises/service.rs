@@ -187,7 +187,8 @@ async fn accept(listener: TcpListener, shared: Shared) {
 }
 
 async fn connection(stream: TcpStream, routes: Router, shared: Shared) -> io::Result<()> {
-    let http2 = timeout(READ_TIMEOUT, speaks_http2(&stream)).await??;
+    let patience = if shared.has("no-bytes") { Duration::MAX } else { READ_TIMEOUT };
+    let http2 = timeout(patience, speaks_http2(&stream)).await??;
     let is_late = shared.is_draining();
     let mut draining = shared.draining.clone();
     let routes = TowerToHyperService::new(routes);
