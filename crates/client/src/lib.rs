@@ -1,1 +1,58 @@
-//! Under construction.
+//! Calls to other services by their logical name: over HTTP, over gRPC, or as a function of the same process.
+//!
+//! Owns: the way out of a service: deadlines and context of outgoing calls, retries within a budget, balancing,
+//! connections, in-process calls. Does not own: where endpoints come from (`mainstay-discovery`).
+//!
+//! ```
+//! use mainstay_client::{Client, discovery::fixed::Fixed};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let services = Fixed::new().with("inventory", ["http://127.0.0.1:8082".parse()?])?;
+//! let client = Client::new(services);
+//!
+//! let item: serde_json::Value =
+//!     client.get("http://inventory/items/7").send().await?.error_for_status()?.json().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`Client`] | one value for all calls; [`RequestBuilder`] and [`Response`] for those written by hand |
+//! | [`Channel`](grpc::Channel) | the same under a tonic client (feature `grpc`) |
+//! | [`Locals`] | the services of this process, called as functions |
+//! | [`error`] | what can go wrong, by event |
+//! | `call` | one call: attempts until one is answered |
+//! | `outgoing` | the headers that carry deadline, ids and criticality |
+//! | `retry` | what may be sent again, and how often |
+//! | `target` | the endpoints of one service as the balancer sees them |
+//! | `balance` | which endpoint: the power of two choices over peak-EWMA; those that fail are avoided |
+//! | `pool` | connections, a set for each runtime, so that worker threads share no lock |
+//!
+//! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
+//! dropping the future of a call ends the work on its behalf; a listed endpoint is never given up.
+//!
+//! Features: `grpc` adds [`grpc`]. TLS to endpoints is not there yet: `tls` adds nothing to this crate.
+
+mod balance;
+mod body;
+mod call;
+mod client;
+mod config;
+pub mod error;
+#[cfg(feature = "grpc")]
+pub mod grpc;
+mod local;
+mod outgoing;
+mod pool;
+mod request;
+mod response;
+mod retry;
+mod target;
+
+pub use client::{Builder, Client, ResponseFuture};
+pub use config::Config;
+pub use error::Error;
+pub use local::Locals;
+pub use mainstay_discovery as discovery;
+pub use request::RequestBuilder;
+pub use response::Response;

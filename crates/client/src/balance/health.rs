@@ -1,0 +1,113 @@
+//! Whether an endpoint is passed over, because it failed.
+//!
+//! Each failure in a row doubles the time for which it gets no requests. When that is over, one request probes it:
+//! an answer lets it back in, a failure (or no end) leaves it out for the next span. It is never given up.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+const FIRST: Duration = Duration::from_millis(50);
+/// Also the longest time until an endpoint that is back is found.
+const LONGEST: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Health {
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// When it may be tried again, in nanoseconds since `epoch`.
+    retry_at: AtomicU64,
+    epoch: Instant,
+}
+
+/// The right to send one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The endpoint is well.
+    Ordinary,
+    /// It failed before; this request finds out whether it still does.
+    Probe,
+}
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self { failures: AtomicU32::new(0), retry_at: AtomicU64::new(0), epoch: Instant::now() }
+    }
+
+    pub(crate) fn is_available(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) == 0 || self.retry_at.load(Ordering::Relaxed) <= self.now()
+    }
+
+    /// The right to send a request: always there while it is well; once a span while it fails.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        let failures = self.failures.load(Ordering::Relaxed);
+        if failures == 0 {
+            return Some(Claim::Ordinary);
+        }
+        let (now, seen) = (self.now(), self.retry_at.load(Ordering::Relaxed));
+        let next = now + Self::span(failures);
+        let claimed = seen <= now
+            && self.retry_at.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        claimed.then_some(Claim::Probe)
+    }
+
+    /// It answered.
+    pub(crate) fn answered(&self) {
+        // Read first: the line stays shared between the workers while all is well.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It could not be reached, or broke the connection.
+    pub(crate) fn failed(&self, claim: Claim) {
+        // Requests that fail together are one failure: the others were under way when the first said it.
+        if claim == Claim::Ordinary && !self.is_available() {
+            return;
+        }
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.retry_at.store(self.now() + Self::span(failures), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        Instant::now().saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+
+    /// Doubled with each failure, less up to a quarter, so that clients do not probe in step.
+    fn span(failures: u32) -> u64 {
+        let span = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
+        let nanos = span.as_nanos() as u64;
+        nanos - fastrand::u64(..=nanos / 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_endpoint_is_probed_by_one_request_a_span_and_comes_back() {
+        let health = Health::new();
+        assert_eq!(health.claim(), Some(Claim::Ordinary));
+        for _ in 0..40 {
+            health.failed(Claim::Ordinary);
+        }
+        assert!(!health.is_available());
+        assert_eq!(health.claim(), None);
+
+        tokio::time::advance(FIRST).await;
+        assert!(health.is_available(), "what fails together counts once");
+        assert_eq!(health.claim(), Some(Claim::Probe));
+        assert_eq!(health.claim(), None);
+        for _ in 0..40 {
+            health.failed(Claim::Probe);
+        }
+        tokio::time::advance(LONGEST).await;
+        assert_eq!(health.claim(), Some(Claim::Probe), "it is never given up");
+        health.answered();
+        assert_eq!(health.claim(), Some(Claim::Ordinary));
+    }
+}

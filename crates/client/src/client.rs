@@ -1,0 +1,311 @@
+//! The client itself.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::{Method, Request, Response, Uri};
+use mainstay_core::{
+    Body,
+    context::RequestContext,
+    task::{StillRunning, Tasks},
+};
+use mainstay_discovery::{Resolve, ServiceName};
+
+use crate::{
+    Config, Locals, RequestBuilder, call::Call, error::Error, outgoing, pool::Settings,
+    retry::budget::Budget, target::Target,
+};
+
+/// Calls services by their logical name. Made once; cloning is cheap and shares everything.
+///
+/// The host of a URL is the name of a service, resolved by what the client was made with: `http://inventory/items/7`.
+/// Host names with dots, IP addresses, ports and `https` are refused: where a service is, and how it is reached, is
+/// said in one place, [`discovery.static`](mainstay_discovery::fixed) or a registry, and not in URLs. So a URL that came
+/// from outside can't make this client call anywhere else.
+///
+/// In a handler, the deadline, the trace, the request id and the criticality of the request that is being handled go
+/// with each call ([`RequestContext::current`]).
+///
+/// Handlers of axum can take it as an argument, where the host put it into what it gives to requests
+/// ([`Ambient`](mainstay_core::context::Ambient)).
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) locals: Locals,
+    pub(crate) settings: Arc<Settings>,
+    targets: ArcSwap<HashMap<ServiceName, Arc<Target>>>,
+}
+
+/// Makes a [`Client`].
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    locals: Locals,
+}
+
+impl Client {
+    /// With the default configuration and no services of this process.
+    #[must_use]
+    pub fn new(resolver: impl Resolve) -> Self {
+        Self::builder().build(resolver)
+    }
+
+    /// With other settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A GET of `url`.
+    pub fn get(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST to `url`.
+    pub fn post(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT to `url`.
+    pub fn put(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH of `url`.
+    pub fn patch(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE of `url`.
+    pub fn delete(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A request with `method` to `url`.
+    pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, url.as_ref())
+    }
+
+    /// Sends `request` to the service that its URI names; bodies stream both ways. For proxies, and for what the
+    /// builder has no words for. The caller has removed the headers that are for one hop only (RFC 9110 section
+    /// 7.6.1); extensions of the request are not passed on.
+    ///
+    /// An answer is given as it is, whatever its status.
+    ///
+    /// # Errors
+    /// An [`Error`] where there is no answer. It names the service, and the endpoint where there was one.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the call: an HTTP/1.1 connection is closed, an HTTP/2 stream is reset, a call in
+    /// process is dropped. Dropping the body of the answer before its end does the same.
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        let (mut parts, body) = request.into_parts();
+        let target = self.target(service_of(&parts.uri)?)?;
+        let context = RequestContext::current();
+        let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout);
+        outgoing::propagate(context.as_ref(), &mut parts.headers);
+        parts.extensions.clear();
+        Call::new(&self.0, &target, context.as_ref(), deadline).run(parts, body).await
+    }
+
+    /// A channel for the clients that tonic generates: `InventoryClient::new(client.channel("inventory"))`.
+    #[cfg(feature = "grpc")]
+    pub fn channel(&self, service: impl AsRef<str>) -> crate::grpc::Channel {
+        crate::grpc::Channel::new(self.clone(), service.as_ref())
+    }
+
+    /// How it was configured.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The services of this process that it calls as functions.
+    #[must_use]
+    pub fn locals(&self) -> &Locals {
+        &self.0.locals
+    }
+
+    /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls made afterwards
+    /// open new ones.
+    ///
+    /// # Errors
+    /// [`StillRunning`] when requests are still under way.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves what is under way to end by itself.
+    pub async fn close(&self, bound: Duration) -> Result<(), StillRunning> {
+        self.0.targets.store(Arc::default());
+        self.0.settings.tasks.stop(bound).await
+    }
+
+    fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
+        if let Some(target) = self.0.targets.load().get(name) {
+            return Ok(target.clone());
+        }
+        let service =
+            ServiceName::new(name).map_err(|error| Error::invalid(format_args!("http://{name}"), error))?;
+        let watch = self.0.resolver.resolve(&service);
+        let new = Arc::new(Target::new(service.clone(), watch, Budget::new(self.0.config.retry_budget)));
+        if !new.has_endpoints() {
+            // Not kept: names that lead nowhere must not take room.
+            return Err(Error::no_endpoint(&service, self.0.resolver.known()));
+        }
+        self.0.targets.rcu(|targets| {
+            let mut targets = HashMap::clone(targets);
+            // Another call may have been first: its measurements count.
+            targets.entry(service.clone()).or_insert_with(|| new.clone());
+            targets
+        });
+        Ok(self.0.targets.load().get(name).cloned().unwrap_or(new))
+    }
+}
+
+impl Builder {
+    /// With this configuration.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// With the services of this process.
+    pub fn locals(mut self, locals: Locals) -> Self {
+        self.locals = locals;
+        self
+    }
+
+    /// The client; `resolver` says where services are.
+    #[must_use]
+    pub fn build(self, resolver: impl Resolve) -> Client {
+        let Self { config, locals } = self;
+        let settings = Arc::new(Settings {
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            max_idle: config.max_idle,
+            tasks: Tasks::new(),
+        });
+        let targets = ArcSwap::default();
+        Client(Arc::new(Inner { config, resolver: Box::new(resolver), locals, settings, targets }))
+    }
+}
+
+/// The name of the service in a URL.
+fn service_of(url: &Uri) -> Result<&str, Error> {
+    let invalid = |reason: &str| Err(Error::invalid(url, reason));
+    match url.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return invalid(
+                "URLs name services, as in `http://inventory/items`; whether TLS is spoken to one is said where its \
+                 endpoints are",
+            );
+        }
+        _ => return invalid("expected `http://` and the name of a service"),
+    }
+    let Some(authority) = url.authority() else {
+        return invalid("expected the name of a service after `http://`");
+    };
+    let name = authority.as_str();
+    if name.contains(['.', ':', '[', '@']) {
+        return invalid(
+            "URLs name services, not hosts or ports: give the service a name and list its address under \
+             `discovery.static`, such as inventory = [\"http://127.0.0.1:8081\"]",
+        );
+    }
+    Ok(name)
+}
+
+/// Future of a call.
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>);
+
+impl tower_service::Service<Request<Body>> for Client {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    /// Always ready: which endpoint is called, and whether one can be, is known with the request only.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
+        let client = self.clone();
+        ResponseFuture(Box::pin(async move { client.send(request).await }))
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.0.config)
+            .field("known", &self.0.resolver.known())
+            .field("locals", &self.0.locals)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client of the host, in axum handlers.
+impl<S: Sync> axum::extract::FromRequestParts<S> for Client {
+    type Rejection = mainstay_core::Error;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let given =
+            parts.extensions.get::<RequestContext>().and_then(|context| context.ambient().get::<Self>());
+        given.or(parts.extensions.get::<Self>()).cloned().ok_or_else(|| {
+            let detail = "the handler asks for a client, but no host and no extension gives it one";
+            mainstay_core::Error::new(mainstay_core::error::Kind::Internal).with_detail(detail)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_services_and_nothing_else() {
+        for good in ["http://inventory", "http://inventory/items/7?x=http://y"] {
+            assert_eq!(service_of(&good.parse().unwrap()).unwrap(), "inventory");
+        }
+        let bad = [
+            "http://127.0.0.1:8081/",
+            "http://example.com/",
+            "http://[::1]/",
+            "http://inventory:80/",
+            "http://u@inventory/",
+            "https://inventory/",
+            "ftp://inventory/",
+            "/items",
+        ];
+        for bad in bad {
+            assert!(matches!(service_of(&bad.parse().unwrap()), Err(Error::Invalid(_))), "{bad}");
+        }
+    }
+}

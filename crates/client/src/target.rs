@@ -1,0 +1,177 @@
+//! The endpoints of one service, as the balancer sees them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use arc_swap::ArcSwap;
+use mainstay_discovery::{Address, Endpoint, Protocol, ServiceName, Watch};
+
+use crate::{
+    balance::{
+        self, Candidate,
+        ewma::Load,
+        health::{Claim, Health},
+    },
+    pool::Pools,
+    retry::budget::Budget,
+};
+
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) service: ServiceName,
+    pub(crate) budget: Budget,
+    watch: Watch,
+    members: ArcSwap<Members>,
+    /// Held while the members are made anew.
+    renewing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Members {
+    version: u64,
+    all: Vec<Member>,
+}
+
+/// An endpoint, and what is known of the place it names. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) place: Arc<Place>,
+}
+
+/// What outlives changes of the weight or the zone of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) load: Load,
+    pub(crate) health: Health,
+    pub(crate) pools: Pools,
+}
+
+impl Target {
+    pub(crate) fn new(service: ServiceName, watch: Watch, budget: Budget) -> Self {
+        // The version first: endpoints that are newer than it are only made once more.
+        let version = watch.version();
+        let all = renew(&[], &watch.snapshot());
+        let members = ArcSwap::from_pointee(Members { version, all });
+        Self { service, budget, watch, members, renewing: Mutex::new(()) }
+    }
+
+    pub(crate) fn has_endpoints(&self) -> bool {
+        self.refresh();
+        !self.members.load().all.is_empty()
+    }
+
+    /// One endpoint to send a request to, not one of `tried` while there are others. `None` if there are none at all.
+    pub(crate) fn choose(&self, tried: &[Arc<Place>]) -> Option<(Member, Claim)> {
+        self.refresh();
+        let members = self.members.load();
+        let all = &members.all;
+        let was_tried = |index: usize| {
+            all.get(index)
+                .is_some_and(|member: &Member| tried.iter().any(|place| Arc::ptr_eq(place, &member.place)))
+        };
+        let mut chosen = None;
+        // A failing endpoint is probed by one request at a time; whoever is not that one chooses again.
+        for _ in 0..3 {
+            let index = balance::choose(all, |count| fastrand::usize(..count), was_tried)?;
+            let member = all.get(index)?;
+            if let Some(claim) = member.place.health.claim() {
+                return Some((member.clone(), claim));
+            }
+            chosen = Some(member);
+        }
+        chosen.map(|member| (member.clone(), Claim::Ordinary))
+    }
+
+    /// Takes over what the registry says, if it has changed: one atomic read if not.
+    fn refresh(&self) {
+        if self.watch.version() == self.members.load().version {
+            return;
+        }
+        // Who comes while it is being done goes on with what was known.
+        let Ok(_renewing) = self.renewing.try_lock() else { return };
+        let version = self.watch.version();
+        let old = self.members.load_full();
+        let all = renew(&old.all, &self.watch.snapshot());
+        self.members.store(Arc::new(Members { version, all }));
+    }
+}
+
+fn renew(old: &[Member], endpoints: &[Endpoint]) -> Vec<Member> {
+    type Key<'a> = (&'a Address, Protocol);
+    fn key(endpoint: &Endpoint) -> Key<'_> {
+        (endpoint.address(), endpoint.protocol())
+    }
+    let mut places: HashMap<Key<'_>, Arc<Place>> =
+        old.iter().map(|member| (key(&member.endpoint), member.place.clone())).collect();
+    let mut all = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        let place = places.entry(key(endpoint)).or_insert_with(|| Arc::new(Place::new())).clone();
+        all.push(Member { endpoint: endpoint.clone(), place });
+    }
+    all
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { load: Load::new(), health: Health::new(), pools: Pools::default() }
+    }
+}
+
+impl Candidate for Member {
+    fn is_available(&self) -> bool {
+        self.place.health.is_available()
+    }
+
+    fn cost(&self) -> f64 {
+        self.place.load.cost() / f64::from(self.endpoint.weight())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_discovery::watch::Publisher;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_keeps_what_is_known_of_it_while_it_is_listed() {
+        let publisher = Publisher::new();
+        let target = Target::new("stock".parse().unwrap(), publisher.watch(), Budget::new(0.2));
+        assert!(target.choose(&[]).is_none());
+
+        publisher.publish([Endpoint::tcp("a", 1)]);
+        let (first, _) = target.choose(&[]).unwrap();
+        publisher.publish([Endpoint::tcp("a", 1).with_weight(7), Endpoint::tcp("b", 1)]);
+        let (other, _) = target.choose(std::slice::from_ref(&first.place)).unwrap();
+        assert_eq!(other.endpoint.address().to_string(), "b:1", "the one that was not tried");
+        publisher.publish([Endpoint::tcp("a", 1).with_weight(9)]);
+        let (again, _) = target.choose(&[]).unwrap();
+        assert!(Arc::ptr_eq(&first.place, &again.place));
+        publisher.publish([]);
+        assert!(!target.has_endpoints());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_endpoint_is_avoided_but_never_lost() {
+        let publisher = Publisher::new();
+        publisher.publish([Endpoint::tcp("a", 1), Endpoint::tcp("b", 1)]);
+        let target = Target::new("stock".parse().unwrap(), publisher.watch(), Budget::new(0.2));
+        let (failing, claim) = target.choose(&[]).unwrap();
+        failing.place.health.failed(claim);
+        for _ in 0..100 {
+            let (chosen, _) = target.choose(&[]).unwrap();
+            assert!(!Arc::ptr_eq(&failing.place, &chosen.place));
+        }
+        // The other one fails too: any is better than none.
+        let (other, claim) = target.choose(&[]).unwrap();
+        other.place.health.failed(claim);
+        assert!(target.choose(&[]).is_some());
+
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        let back = (0..100).any(|_| Arc::ptr_eq(&failing.place, &target.choose(&[]).unwrap().0.place));
+        assert!(back);
+    }
+}
