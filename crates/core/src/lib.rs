@@ -14,6 +14,7 @@
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
 //! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
+//! | [`server`] | the accept loop, protocols on one port, bounds, drain |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
@@ -27,6 +28,7 @@ pub mod grpc;
 pub mod health;
 pub mod lifecycle;
 pub mod middleware;
+pub mod server;
 pub mod task;
 
 pub use error::{Error, Result};

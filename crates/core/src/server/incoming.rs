@@ -1,0 +1,134 @@
+//! The body of a request, bounded in its pauses.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::{connection::Connection, stats::Bound};
+use crate::error::{Kind, mapping::Classify};
+
+/// The body of a request that came over a connection.
+///
+/// Reading it fails with [`Stalled`] when the peer sends nothing for `server.bounds.body_idle` while somebody waits:
+/// time in which nobody reads doesn't count. The timer is made when the first read has to wait, so that a body that
+/// is here already costs none.
+///
+/// Dropping it before its end makes the server close an HTTP/1 connection after the answer, and reset the rest of an
+/// HTTP/2 stream.
+pub struct Incoming {
+    body: hyper::body::Incoming,
+    connection: Connection,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Something arrived since the timer was set.
+    moved: bool,
+    ended: bool,
+}
+
+/// The body of a request could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The peer stopped sending.
+    #[error(transparent)]
+    Stalled(Stalled),
+    /// The connection broke, or what came was not well-formed.
+    #[error("the request body broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+/// The peer sent nothing of the request body for `server.bounds.body_idle`: HTTP 408.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request body stopped arriving")]
+#[non_exhaustive]
+pub struct Stalled;
+
+impl Classify for Stalled {
+    fn kind(&self) -> Kind {
+        Kind::RequestTimeout
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(body: hyper::body::Incoming, connection: &Connection) -> Self {
+        Self { body, connection: connection.clone(), timer: None, moved: false, ended: false }
+    }
+
+    #[cold]
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let bound = self.connection.shared().bounds.body_idle;
+        let timer = self.timer.get_or_insert_with(|| {
+            self.moved = false;
+            Box::pin(tokio::time::sleep(bound))
+        });
+        if std::mem::take(&mut self.moved) {
+            timer.as_mut().reset(Instant::now() + bound);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.moved = true;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.ended = true;
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
+            Poll::Ready(None) => {
+                this.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                if this.poll_stalled(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                this.ended = true;
+                this.connection.activity().unread.set(true);
+                this.connection.shared().stats.timeout(Bound::BodyIdle);
+                Poll::Ready(Some(Err(BodyError::Stalled(Stalled))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.is_end_stream() {
+            self.connection.activity().unread.set(true);
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("body", &self.body).finish_non_exhaustive()
+    }
+}

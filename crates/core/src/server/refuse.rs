@@ -1,0 +1,81 @@
+//! Answers given without hyper, and closing so that the peer gets to read them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+use super::{transport::Transport, worker::Shared};
+use crate::{
+    context::RequestContext,
+    error::{Error, Kind, Problem},
+    lifecycle::Phase,
+};
+
+/// How long a peer that was refused may go on sending before the connection is closed under it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many connections over the limit are given an answer at the same time; more are closed at once.
+pub(super) const AT_ONCE: usize = 256;
+
+/// An HTTP/1.1 answer of this kind, after which the connection ends.
+pub(super) fn answer(kind: Kind, detail: &'static str) -> Bytes {
+    let error = Error::new(kind).with_detail(detail);
+    let body = serde_json::to_vec(&Problem::new(&error, &RequestContext::new())).unwrap_or_default();
+    let status = kind.status();
+    let retry = if kind == Kind::Unavailable { "retry-after: 1\r\n" } else { "" };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "RFC 9110 section 6.6.1: the date of an answer is wall time"
+    )]
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry}connection: \
+         close\r\ndate: {date}\r\n\r\n",
+        status.as_str(),
+        status.canonical_reason().unwrap_or("Error"),
+        body.len(),
+    );
+    [head.into_bytes(), body].concat().into()
+}
+
+/// Writes the answer and closes. Takes [`LINGER`] at most, and ends with the drain.
+pub(super) async fn refuse(transport: &mut Transport, answer: &[u8], shared: &Arc<Shared>) {
+    let deadline = Instant::now() + LINGER;
+    let write = async {
+        transport.write_all(answer).await?;
+        transport.shutdown().await
+    };
+    if let Ok(Ok(())) = tokio::time::timeout_at(deadline, write).await {
+        linger(transport, shared).await;
+    }
+}
+
+/// Reads until the peer has closed: closing with input unread resets the connection, and a reset can destroy the answer
+/// before the peer reads it (RFC 9112 section 9.6). The own side is shut down already.
+pub(super) async fn linger(transport: &mut Transport, shared: &Arc<Shared>) {
+    let mut closing = std::pin::pin!(shared.signal.reached(Phase::Closing));
+    let mut timer = std::pin::pin!(tokio::time::sleep(LINGER));
+    let mut sink = vec![0; 16 * 1024];
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut closing => return,
+            () = &mut timer => return,
+            read = transport.read(&mut sink) => if !matches!(read, Ok(1..)) { return },
+        }
+    }
+}
+
+/// Turns a connection away because there is no room for it.
+pub(super) async fn no_room(stream: TcpStream, shared: Arc<Shared>) {
+    let answer = answer(Kind::Unavailable, "too many connections are open");
+    refuse(&mut Transport::Tcp(stream), &answer, &shared).await;
+}
