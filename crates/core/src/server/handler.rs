@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -20,7 +21,7 @@ use super::{
     connection::{Connection, InFlight, Protocol},
     validate,
 };
-use crate::{BoxError, context::RequestContext, lifecycle::Phase};
+use crate::{BoxError, context::RequestContext, error, lifecycle::Phase};
 
 /// One connection's hold on the service.
 pub(super) struct Handler<S> {
@@ -49,9 +50,10 @@ where
         let (mut head, body) = request.into_parts();
         let connects = head.method == Method::CONNECT;
         let progress = match validate::check(&mut head, &self.connection.shared().bounds) {
-            Err(error) => {
+            Err(refusal) => {
                 self.connection.shared().stats.malformed();
-                Progress::Refused { response: Some(error.into_response_in(&RequestContext::new())) }
+                let protocol = error::Protocol::of(&head.headers);
+                Progress::Refused { response: Some(refusal.answer(protocol, &RequestContext::new())) }
             }
             Ok(()) => {
                 head.extensions.insert(self.connection.clone());
@@ -88,7 +90,7 @@ pin_project! {
     enum Progress<S, F> {
         Waiting { service: S, request: Option<Request<Incoming>> },
         Called { #[pin] future: F },
-        Refused { response: Option<Response<crate::Body>> },
+        Refused { response: Option<Response<Full<Bytes>>> },
     }
 }
 
@@ -156,7 +158,7 @@ pin_project! {
     #[project = ContentProjection]
     enum Content<B> {
         Service { #[pin] body: B },
-        Ours { #[pin] body: crate::Body },
+        Ours { #[pin] body: Full<Bytes> },
     }
 }
 
@@ -199,7 +201,7 @@ where
         this.in_flight.asked();
         let frame = ready!(match this.content.as_mut().project() {
             ContentProjection::Service { body } => body.poll_frame(cx).map_err(Into::into),
-            ContentProjection::Ours { body } => body.poll_frame(cx).map_err(Into::into),
+            ContentProjection::Ours { body } => body.poll_frame(cx).map_err(|never| match never {}),
         });
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref(),
