@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`admin`] | the admin listener's routes: probes, status, pages |
 //! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
@@ -19,6 +20,7 @@
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
 
+pub mod admin;
 pub mod config;
 pub mod context;
 pub mod error;

@@ -1,0 +1,27 @@
+//! The admin listener's routes: probes and pages for those who run the service (contract HEALTH 1).
+//!
+//! [`Admin`] makes an axum `Router`; whoever opens the listener serves it. It is not for the public: the pages show
+//! what the process is made of, and nobody is asked who they are. The default address is the loopback one.
+//!
+//! | path | says |
+//! |---|---|
+//! | `/` | the pages there are |
+//! | `/livez`, `/readyz`, `/startupz` | 200 or 503; `?verbose` lists each check with state, age and error; JSON for `Accept: application/json` |
+//! | `/status` | JSON: the sections given to [`Admin::with_status`] |
+//! | others | the pages given to [`Admin::with_page`] and [`Admin::with_route`] |
+//!
+//! All answers carry `Cache-Control: no-store`. Methods other than GET and HEAD get 405, unknown paths 404, both as
+//! problem+json.
+
+mod config;
+mod index;
+mod page;
+mod probe;
+mod router;
+
+pub use config::Config;
+pub use page::Page;
+pub use router::Admin;
+
+#[cfg(test)]
+mod tests;
