@@ -157,6 +157,19 @@ impl Error {
         Box::new(Boxed(self))
     }
 
+    /// As a `std::error::Error` for the log: the cause itself where this error adds nothing to it, as `?` makes them.
+    pub(crate) fn into_cause(self) -> BoxError {
+        let adds_nothing = self.kind() == Kind::Internal && self.detail().is_none() && self.violations().is_empty();
+        let mut inner = self.0;
+        match inner.source.take() {
+            Some(source) if adds_nothing => source,
+            source => {
+                inner.source = source;
+                Self(inner).into_boxed()
+            }
+        }
+    }
+
     /// Takes an erased error: an [`Error`] boxed by [`Error::into_boxed`] comes back as it was, an error whose kind
     /// is known keeps it, anything else is [`Kind::Internal`].
     #[must_use]
