@@ -55,7 +55,7 @@ async fn a_verbose_probe_lists_each_check_with_state_age_and_error_on_one_line()
     health.start();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let expected = "[+] database: passing, 1.5s ago\n\
-                    [-] cache: failing, 0.5s ago, 2 failures: internal server error: refused by 10.0.0.7\n\
+                    [-] cache: failing, 0.5s ago, 2 failures: refused by 10.0.0.7\n\
                     not ok: cache\n";
     for path in ["/readyz?verbose", "/readyz?a=b&verbose=1"] {
         assert_eq!(get(&router, path).await, (503, expected.to_owned()));

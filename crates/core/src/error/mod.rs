@@ -159,7 +159,8 @@ impl Error {
 
     /// As a `std::error::Error` for the log: the cause itself where this error adds nothing to it, as `?` makes them.
     pub(crate) fn into_cause(self) -> BoxError {
-        let adds_nothing = self.kind() == Kind::Internal && self.detail().is_none() && self.violations().is_empty();
+        let adds_nothing =
+            self.kind() == Kind::Internal && self.detail().is_none() && self.violations().is_empty();
         let mut inner = self.0;
         match inner.source.take() {
             Some(source) if adds_nothing => source,

@@ -36,7 +36,7 @@ async fn ask(check: &Check, questions: &Tasks) -> Result<(), String> {
     match tokio::time::timeout(check.timeout, question).await {
         Err(_) => Err(format!("no answer after {:?}", check.timeout)),
         Ok(Err(gone)) => Err(format!("panicked: {}", panic_message(gone))),
-        Ok(Ok(Err(failed))) => Err(error::Report::new(failed.into_boxed().as_ref()).to_string()),
+        Ok(Ok(Err(failed))) => Err(error::Report::new(failed.into_cause().as_ref()).to_string()),
         Ok(Ok(Ok(()))) => Ok(()),
     }
 }

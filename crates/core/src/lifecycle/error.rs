@@ -103,7 +103,7 @@ impl Failure {
     pub(super) fn of(ended: Result<crate::Result<()>, tokio::task::JoinError>) -> Result<(), Self> {
         match ended {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Self::Failed(error.into_boxed())),
+            Ok(Err(error)) => Err(Self::Failed(error.into_cause())),
             Err(gone) => Err(Self::Panicked(panic_message(gone))),
         }
     }

@@ -112,7 +112,7 @@ async fn a_start_that_fails_stops_what_had_started_and_starts_nothing_more() {
         .run_with(futures_util::stream::pending())
         .await
         .unwrap_err();
-    assert_eq!(chain(&error), "component `broken` did not start: it failed: internal server error: no route");
+    assert_eq!(chain(&error), "component `broken` did not start: it failed: no route");
     assert_eq!(Exit::of(&Err(error)).code(), 1);
     assert!(journal.position("stop database done") < journal.position("stop log"));
     assert!(!journal.entries().iter().any(|entry| entry.contains("server")));

@@ -141,7 +141,7 @@ async fn a_critical_task_that_ends_fails_or_panics_drains_the_process_with_statu
         (|context| context.keep(async { panic!("lost") }), "it panicked: lost"),
         (
             |context| context.serve(async { Err(std::io::Error::other("refused").into()) }),
-            "it failed: internal server error: refused",
+            "it failed: refused",
         ),
     ];
     for (work, expected) in cases {
@@ -246,7 +246,7 @@ async fn the_process_is_ready_when_each_component_said_so_once() {
 #[test]
 fn a_failure_keeps_its_cause() {
     let failure = Failure::of(Ok(Err(std::io::Error::other("inner").into())));
-    assert_eq!(Report::new(&failure.unwrap_err()).to_string(), "it failed: internal server error: inner");
+    assert_eq!(Report::new(&failure.unwrap_err()).to_string(), "it failed: inner");
 }
 
 #[test]
