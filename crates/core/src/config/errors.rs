@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key::Key;
+use super::key::{Key, one_line};
 use super::origin::Origin;
 
 /// The exit status of a program whose configuration is wrong: `EX_CONFIG` of `sysexits.h`.
@@ -10,7 +10,8 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// Everything that is wrong with a configuration, found in one go; never empty.
 ///
-/// `Display` is text of several lines, ready for standard error, without a newline at the end.
+/// `Display` is text of several lines, ready for standard error, without a newline at the end; in its alternate form
+/// (`{:#}`) one line, for logs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Errors {
     findings: Vec<Finding>,
@@ -67,6 +68,13 @@ impl Errors {
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            for (position, finding) in self.findings.iter().enumerate() {
+                let separator = if position == 0 { "" } else { "; " };
+                write!(f, "{separator}{finding:#}")?;
+            }
+            return Ok(());
+        }
         match self.findings.len() {
             1 => f.write_str("the configuration has an error")?,
             count => write!(f, "the configuration has {count} errors")?,
@@ -92,21 +100,27 @@ impl fmt::Display for Finding {
             (Problem::InvalidValue, false, _) => write!(f, "{}: wrong value", self.key)?,
             (Problem::MissingKey, ..) => write!(f, "{}: missing", self.key)?,
         }
-        match (self.problem, source) {
-            (Problem::Source, Some(_)) if self.key.is_root() => {}
-            (Problem::MissingKey, Some(source)) => write!(f, "\n  in:       {source}")?,
-            (_, Some(source)) => write!(f, "\n  set by:   {source}")?,
+        let source = match (self.problem, source) {
+            (Problem::Source, Some(_)) if self.key.is_root() => None,
+            (Problem::MissingKey, Some(source)) => Some(("in", source.to_string())),
+            (_, Some(source)) => Some(("set by", source.to_string())),
             (Problem::InvalidValue, None) if self.origin.is_some() => {
-                f.write_str("\n  set by:   the default")?
+                Some(("set by", Origin::Default.to_string()))
             }
-            (_, None) => {}
-        }
-        if let Some(value) = &self.value {
-            write!(f, "\n  value:    {value}")?;
-        }
-        write!(f, "\n  expected: {}", self.expected)?;
-        if let Some(suggestion) = &self.suggestion {
-            write!(f, "\n  perhaps:  {suggestion}")?;
+            (_, None) => None,
+        };
+        let facts = [
+            source,
+            self.value.as_ref().map(|value| ("value", value.clone())),
+            Some(("expected", self.expected.clone())),
+            self.suggestion.as_ref().map(|suggestion| ("perhaps", suggestion.clone())),
+        ];
+        for (name, fact) in facts.into_iter().flatten() {
+            if f.alternate() {
+                write!(f, ", {name} {}", one_line(&fact))?;
+            } else {
+                write!(f, "\n  {:<9} {fact}", format!("{name}:"))?;
+            }
         }
         Ok(())
     }

@@ -24,24 +24,46 @@ impl Key {
         Self::default()
     }
 
-    /// Reads a dotted key as TOML writes it: `server.address`, `labels."a.b"`. Empty text is the root.
-    ///
-    /// Indices (`upstreams[0]`) are only written, never read: what sets one element sets the list.
+    /// Reads a dotted key as TOML writes it, with indices for elements of lists: `server.address`, `labels."a.b"`,
+    /// `upstreams[0].name`. Empty text is the root.
     ///
     /// # Errors
     /// What TOML's grammar has against the text.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
-        if text.trim().is_empty() {
-            return Ok(Self::root());
-        }
-        let parts = TomlKey::parse(text).map_err(|error| {
-            let reason = match one_line(error.message()) {
-                reason if reason.is_empty() => "a part is empty or not a TOML key".to_owned(),
-                reason => reason,
+        let mut segments = Vec::new();
+        let mut rest = text.trim();
+        while !rest.is_empty() {
+            let names_end = first_bracket(rest).unwrap_or(rest.len());
+            let (names, after) = rest.split_at(names_end);
+            if !names.is_empty() {
+                // After an index a dot leads to the entry of the element.
+                let names = match names.strip_prefix('.') {
+                    Some(names) if !segments.is_empty() => names,
+                    None if segments.is_empty() => names,
+                    _ => return Err(InvalidKey::new(text, "a dot is missing or too many")),
+                };
+                let parts = TomlKey::parse(names).map_err(|error| InvalidKey::new(text, error.message()))?;
+                segments.extend(parts.into_iter().map(|part| Segment::Name(part.get().to_owned())));
+            }
+            rest = match after.strip_prefix('[') {
+                None => after,
+                Some(after) => {
+                    let index =
+                        after.split_once(']').and_then(|(index, rest)| Some((index.parse().ok()?, rest)));
+                    let Some((index, rest)) = index.filter(|_| !segments.is_empty()) else {
+                        return Err(InvalidKey::new(text, "an index is a number in brackets behind a name"));
+                    };
+                    segments.push(Segment::Index(index));
+                    rest
+                }
             };
-            InvalidKey { key: text.to_owned(), reason }
-        })?;
-        Ok(Self(parts.into_iter().map(|part| Segment::Name(part.get().to_owned())).collect()))
+        }
+        Ok(Self(segments))
+    }
+
+    /// Whether a part of the key is the index of a list's element.
+    pub(super) fn has_index(&self) -> bool {
+        self.0.iter().any(|segment| matches!(segment, Segment::Index(_)))
     }
 
     /// Whether this is the root.
@@ -131,6 +153,71 @@ pub struct InvalidKey {
     reason: String,
 }
 
+impl InvalidKey {
+    fn new(key: &str, reason: &str) -> Self {
+        let reason = match one_line(reason) {
+            reason if reason.is_empty() => "a part is empty or not a TOML key".to_owned(),
+            reason => reason,
+        };
+        Self { key: key.to_owned(), reason }
+    }
+}
+
+/// The first opening bracket outside of quotes.
+fn first_bracket(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            (None, '[') => return Some(at),
+            (None, '"' | '\'') => quote = Some(character),
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), _) if open == character && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = false;
+    }
+    None
+}
+
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_key_is_refused() {
+        for wrong in [".", "a.", ".a", "a..b", "a b", "[0]", "a[", "a[]", "a[x]", "a[0]b", "a[0]..b", "\"a"] {
+            assert!(Key::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    fn segment() -> impl Strategy<Value = Segment> {
+        prop_oneof![
+            ".{1,6}".prop_map(Segment::Name),
+            "[a-z_-]{1,6}".prop_map(Segment::Name),
+            (0usize..100).prop_map(Segment::Index)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_key_reads_the_same(name in "[a-z\"'\\\\\\[.]{1,5}", rest in proptest::collection::vec(segment(), 0..5)) {
+            let key = Key(std::iter::once(Segment::Name(name)).chain(rest).collect());
+            prop_assert_eq!(Key::parse(&key.to_string()), Ok(key));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,16}|[a.\\[\\]0\"' ]{0,12}") {
+            let _ = Key::parse(&text);
+        }
+    }
 }

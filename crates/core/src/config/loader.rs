@@ -318,11 +318,16 @@ impl Loader {
             let origin = Origin::Argument { name: name.clone() };
             let Some((key, text)) = assignment.split_once('=') else {
                 let expected = "KEY=VALUE, such as `server.address=127.0.0.1:8080`".to_owned();
-                let value = Some(format!("{assignment:?}"));
+                // Shown only where it is a key: somebody may have written the secret with a space or colon.
+                let value = Key::parse(assignment).is_ok().then(|| format!("{assignment:?}"));
                 findings.push(Finding { value, ..source_finding(origin, expected) });
                 continue;
             };
             let key = match Key::parse(key) {
+                Ok(key) if key.has_index() => {
+                    findings.push(source_finding(origin, format!("the whole list, not its element `{key}`")));
+                    continue;
+                }
                 Ok(key) if !key.is_root() => key,
                 Ok(_) => {
                     findings.push(source_finding(origin, "a key before the `=`".to_owned()));

@@ -37,6 +37,11 @@
 //! origins) → `reading` (a part for each tree) → `collect` (every error of a type) over `de`; `schema` knows which keys
 //! there are.
 
+/// The guide's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/configuration.md")]
+mod guide {}
+
 mod collect;
 mod command_line;
 #[cfg(feature = "config-rs")]

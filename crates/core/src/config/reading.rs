@@ -35,15 +35,22 @@ pub(super) fn read(loader: &Loader, gathered: Gathered) -> Result<Snapshot, Erro
     for stray in left {
         findings.push(reader.stray(&stray, loader));
     }
+    let failed: BTreeSet<_> = findings
+        .iter()
+        .filter(|finding| finding.problem == Problem::Source)
+        .map(|finding| finding.key.clone())
+        .collect();
     let mut trees = BTreeMap::new();
     for (place, tree) in &loader.trees {
         let empty = Node::empty_table();
         let part = parts.get(place).unwrap_or(&empty);
         match (tree.read)(part) {
             Ok(reading) => {
-                for (key, expected) in reading.refused {
-                    findings.push(reader.refused(place, &key, expected, &reading.shown));
-                }
+                // What a source failed to say may be just what is refused here.
+                let refused = reading.refused.into_iter().filter(|_| failed.is_empty());
+                findings.extend(
+                    refused.map(|(key, expected)| reader.refused(place, &key, expected, &reading.shown)),
+                );
                 trees.insert(place.clone(), ReadTree { value: reading.value, shown: reading.shown });
             }
             Err(complaints) => {
@@ -51,13 +58,11 @@ pub(super) fn read(loader: &Loader, gathered: Gathered) -> Result<Snapshot, Erro
             }
         }
     }
-    // A key that a file or variable failed to set is not missing.
-    let failed: BTreeSet<_> = findings
-        .iter()
-        .filter(|finding| finding.problem == Problem::Source && !finding.key.is_root())
-        .map(|finding| finding.key.clone())
-        .collect();
-    findings.retain(|finding| finding.problem != Problem::MissingKey || !failed.contains(&finding.key));
+    // A key is not missing where a source tried to set it, or could not be read at all.
+    findings.retain(|finding| {
+        let tried = |key: &Key| key.starts_with(&finding.key) || finding.key.starts_with(key);
+        finding.problem != Problem::MissingKey || !failed.iter().any(tried)
+    });
     match Errors::of(findings) {
         Some(errors) => Err(errors),
         None => Ok(Snapshot { profile, node, trees, files }),

@@ -137,7 +137,7 @@ impl Reloader {
         match &outcome {
             Reload::Unchanged => tracing::debug!("the configuration did not change"),
             Reload::Refused(errors) => {
-                tracing::warn!(%errors, "the changed configuration is refused, the old one stays in use");
+                tracing::warn!(errors = %format_args!("{errors:#}"), "the changed configuration is refused, the old one stays in use");
             }
             Reload::Applied { changed, restart } => {
                 if !changed.is_empty() {

@@ -125,7 +125,23 @@ fn cases() -> Vec<Case> {
         Case { arguments: &["--config", "absent.toml"], ..case("file named by the command line is missing") },
         Case { set: &["server.address"], ..case("--set without a value") },
         Case { set: &["=1", "server..address=1"], ..case("--set without a key") },
+        Case {
+            set: &["host.ports[0]=80", "app.orders.database_password:hunter2"],
+            ..case("--set of an element")
+        },
         Case { set: &["server.adress=127.0.0.1:1"], ..case("--set of an unknown key") },
+        Case {
+            toml: "[app.orders\n",
+            environment: &[("MAINSTAY_DRAIN__DELAY", "1m")],
+            orders: true,
+            ..case("what a broken file may have set is not missing")
+        },
+        Case {
+            toml: "[app.orders]\ncurrency = \"EUR\"\n",
+            environment: &[("MAINSTAY_APP__ORDERS__DATABASE_PASSWORD_FILE", "absent")],
+            orders: true,
+            ..case("what a missing file should have set is not missing")
+        },
         Case { set: &["server.factor=fast"], ..case("--set of a wrong value") },
         Case {
             toml: "[app.order]\ncurrency = \"EUR\"\n",
@@ -182,6 +198,7 @@ fn every_wrong_configuration_is_told_by_key_source_value_and_expectation() {
         let errors = loader.load().expect_err(case.name);
         let text = directory.neutral(&errors.to_string());
         assert!(!text.contains("hunter2"), "{} shows a secret: {text}", case.name);
+        assert!(!format!("{errors:#}").contains('\n'), "{}", case.name);
         writeln!(told, "## {}\n\n{text}\n", case.name).unwrap();
     }
     insta::assert_snapshot!("wrong_configurations", told);
