@@ -77,6 +77,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ROUTE", help_heading = "Routes")]
     pub(crate) hang_route: Option<Route>,
 
+    /// A route whose answer begins at once and never ends, like a stream of events
+    #[arg(long, value_name = "ROUTE", help_heading = "Routes")]
+    pub(crate) stream_route: Option<Route>,
+
     /// A route whose handler panics
     #[arg(long, value_name = "ROUTE", help_heading = "Routes")]
     pub(crate) panic_route: Option<Route>,
@@ -180,6 +184,7 @@ impl Options {
             route: self.route.or(weaker.route),
             slow_route: self.slow_route.or(weaker.slow_route),
             hang_route: self.hang_route.or(weaker.hang_route),
+            stream_route: self.stream_route.or(weaker.stream_route),
             panic_route: self.panic_route.or(weaker.panic_route),
             json_route: self.json_route.or(weaker.json_route),
             json_body: self.json_body.or(weaker.json_body),

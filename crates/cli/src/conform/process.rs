@@ -94,8 +94,8 @@ impl Process {
         }
     }
 
-    /// Sends SIGTERM to the process alone, as an orchestrator does.
-    pub(crate) fn terminate(&mut self) -> Result<(), String> {
+    /// Signals the process alone, as an orchestrator does.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), String> {
         if let Some(exit) = self.exited() {
             return Err(format!("the process had already ended: {exit}"));
         }
@@ -104,7 +104,7 @@ impl Process {
             Self::Foreign(pid) => Some(*pid),
         };
         let pid = pid.ok_or("the process has no id")?;
-        kill_process(pid, Signal::TERM).map_err(|error| format!("SIGTERM to process {pid}: {error}"))
+        kill_process(pid, signal).map_err(|error| format!("signal to process {pid}: {error}"))
     }
 
     /// Waits for its end, for at most `within`.
@@ -200,7 +200,7 @@ async fn keep<R: AsyncRead + Unpin>(mut pipe: R, kept: Arc<Mutex<Vec<u8>>>) {
 mod tests {
     use std::time::Duration;
 
-    use super::{Process, Started};
+    use super::{Process, Signal, Started};
     use crate::conform::settings::Assignment;
 
     const GENEROUS: Duration = Duration::from_secs(30);
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(exit.code(), Some(78));
         let Process::Started(started) = &mut process else { unreachable!("it was started") };
         assert_eq!(started.stderr().await, "nonsense is wrong\n");
-        assert!(process.terminate().expect_err("it is gone").contains("already ended"));
+        assert!(process.signal(Signal::TERM).expect_err("it is gone").contains("already ended"));
     }
 
     #[tokio::test]
@@ -231,7 +231,7 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        process.terminate().expect("it runs");
+        process.signal(Signal::TERM).expect("it runs");
         assert!(process.ends(Duration::from_millis(300)).await.is_none(), "it ignores SIGTERM");
         process.kill().await;
         assert!(!process.exited().expect("it is gone").is_success());

@@ -42,7 +42,13 @@ async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<
         .args(["--command", &format!("'{}' --exact serve --ignored --nocapture", this.display())])
         .args(["--drain-delay", &format!("{}ms", delay.as_millis())])
         .args(["--drain-timeout", &format!("{}s", service::DRAIN_TIMEOUT.as_secs())])
-        .args(["--route=/products", "--slow-route=/slow", "--panic-route=/panic", "--hang-route=/hang"])
+        .args([
+            "--route=/products",
+            "--slow-route=/slow",
+            "--panic-route=/panic",
+            "--hang-route=/hang",
+            "--stream-route=/events",
+        ])
         .args(["--json-route=POST=/orders", "--json-body={\"quantity\": 1}", "--default-deadline=2s"])
         .args(["--header-timeout=1s", "--grpc-service=service.Slow", "--slow-grpc=service.Slow/Call"])
         .args(["--bad-config=SERVICE_SERVER__ADDRESS=nonsense", "--bad-config=SERVICE_DRAIN__TIMEOUT=soon"])
@@ -91,7 +97,9 @@ async fn each_broken_promise_is_found_by_its_check() {
         ("exit", "LIFE.3.exit"),
         ("exit", "LIFE.3.stuck-peers"),
         ("status", "LIFE.3.exit"),
-        ("second-signal", "LIFE.4.second-signal"),
+        ("exit", "LIFE.3.stream"),
+        ("second-signal", "LIFE.4.sigterm"),
+        ("second-signal", "LIFE.4.sigint"),
         ("refuses", "LIFE.1.refuses"),
         ("reports-all", "LIFE.1.reports-all"),
         ("internals", "ERR.3.no-internals"),

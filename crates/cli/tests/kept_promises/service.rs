@@ -89,10 +89,16 @@ pub(crate) async fn run() {
         exit(0);
     }
     drain.send_replace(true);
-    if !shared.has("second-signal") {
+    if shared.has("second-signal") {
+        // Handled by doing nothing.
+        tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    } else {
+        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
         tokio::spawn(async move {
-            terminate.recv().await;
-            exit(130);
+            tokio::select! {
+                _ = terminate.recv() => exit(143),
+                _ = interrupt.recv() => exit(130),
+            }
         });
     }
     sleep(delay).await;
@@ -166,6 +172,7 @@ fn routes(shared: Shared) -> Router {
                 "done"
             }),
         )
+        .route("/events", get(events))
         .route("/hang", get(async || pending::<String>().await))
         .route("/panic", get(async || -> String { panic!("a handler that panics, on purpose") }))
         .route("/grpc.health.v1.Health/{method}", post(health))
@@ -177,6 +184,14 @@ fn routes(shared: Shared) -> Router {
             }),
         )
         .layer(from_fn_with_state(shared, guard))
+}
+
+/// Says something ten times a second, for ever.
+async fn events() -> Body {
+    Body::from_stream(futures_util::stream::unfold((), async |()| {
+        sleep(Duration::from_millis(100)).await;
+        Some((Ok::<_, io::Error>("data: tick\n\n"), ()))
+    }))
 }
 
 async fn accept(listener: TcpListener, shared: Shared) {

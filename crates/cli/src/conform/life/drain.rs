@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::conform::{
@@ -208,23 +209,52 @@ pub(super) async fn stops_accepting(subject: &Subject) -> Finding {
     })
 }
 
-pub(super) async fn second_signal(subject: &Subject) -> Finding {
+pub(super) async fn second_sigterm(subject: &Subject) -> Finding {
+    second(subject, Signal::TERM, "SIGTERM").await
+}
+
+pub(super) async fn second_sigint(subject: &Subject) -> Finding {
+    second(subject, Signal::INT, "SIGINT").await
+}
+
+async fn second(subject: &Subject, signal: Signal, name: &str) -> Finding {
     let signalling = async {
         sleep(UNDER_WAY).await;
         terminate(subject).await?;
         sleep(UNDER_WAY).await;
-        terminate(subject).await?;
+        send(subject, signal).await?;
         Ok::<_, Miss>(ends(subject, AT_ONCE).await)
     };
     let (exit, _) = tokio::join!(signalling, slow_request(subject));
     let exit = exit?;
     let came = exit.map_or_else(|| "still running".to_owned(), |exit| exit.to_string());
-    let sent = "a slow request, SIGTERM, and SIGTERM again while it drains";
+    let sent = format!("a slow request, SIGTERM, and {name} while it drains");
     Evidence::new(sent, format!("a non-zero exit status within {AT_ONCE:?}"), came).judge(match exit {
         None => Err(format!("it did not end within {AT_ONCE:?}")),
         Some(exit) if exit.is_success() => Err("it ended with status 0".to_owned()),
         Some(_) => Ok(()),
     })
+}
+
+pub(super) async fn stream(subject: &Subject) -> Finding {
+    let route = subject.settings.stream_route.as_ref().ok_or_else(|| skipped("needs --stream-route"))?;
+    let sent = format!("{} {}, read as it comes; SIGTERM", route.method, route.path);
+    let opened = async {
+        let mut connection = Connection::open(subject.main()).await?;
+        connection.write(&route.request().bytes(&subject.main().authority())).await?;
+        connection.begins(PATIENCE).await?;
+        Ok::<_, Trouble>(connection)
+    }
+    .await;
+    let mut connection = match opened {
+        Ok(connection) => connection,
+        Err(trouble) => {
+            return Evidence::new(sent, "the beginning of an answer", trouble.to_string())
+                .judge(Err("the stream did not begin".to_owned()));
+        }
+    };
+    let (finding, _) = tokio::join!(in_time(subject, &sent), connection.ends(bound(subject)));
+    finding
 }
 
 /// From SIGTERM to the end at the latest.
@@ -238,12 +268,16 @@ async fn slow_request(subject: &Subject) -> Exchange {
 }
 
 async fn terminate(subject: &Subject) -> Result<(), Miss> {
+    send(subject, Signal::TERM).await
+}
+
+async fn send(subject: &Subject, signal: Signal) -> Result<(), Miss> {
     let failed = |why: String| Miss::Failed {
-        evidence: Evidence::new("SIGTERM", "a process that takes it", &why),
+        evidence: Evidence::new("a signal", "a process that takes it", &why),
         why: "the process could not be signalled".to_owned(),
     };
     match subject.process().await.as_mut() {
-        Some(process) => process.terminate().map_err(failed),
+        Some(process) => process.signal(signal).map_err(failed),
         None => Err(skipped("needs --command or --pid")),
     }
 }

@@ -181,6 +181,17 @@ impl Connection {
         timeout(within, both).await.map_err(|_| Trouble::Silent(within))?
     }
 
+    /// Waits for the beginning of an answer that has no end.
+    pub(crate) async fn begins(&mut self, within: Duration) -> Result<(), Trouble> {
+        let reading = async {
+            while parse_head(&self.buffer)?.is_none() {
+                fill(&mut self.stream, &mut self.buffer).await?;
+            }
+            Ok(())
+        };
+        timeout(within, reading).await.map_err(|_| Trouble::Silent(within))?
+    }
+
     /// Reads on until the peer ends the connection; says whether it did within `within`.
     pub(crate) async fn ends(&mut self, within: Duration) -> bool {
         let drained = async {
