@@ -1,0 +1,28 @@
+//! Why logs can't be set up.
+
+use tracing_subscriber::filter::ParseError;
+
+use super::config::EXPECTED;
+
+/// Why logs can't be set up, or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Directives that can't be read.
+    #[error("{key} is `{value}`, expected {EXPECTED}")]
+    Filter {
+        /// `log.filter` or `RUST_LOG`.
+        key: &'static str,
+        /// The directives.
+        value: String,
+        /// Which of them, and why.
+        #[source]
+        cause: ParseError,
+    },
+    /// The process has a subscriber; it was left as it is.
+    #[error("the process has a tracing subscriber already, it was left as it is")]
+    AlreadySet,
+    /// The subscriber of the handle is gone.
+    #[error("the logs were replaced")]
+    Replaced,
+}

@@ -1,0 +1,96 @@
+//! Takes the events of the process.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+};
+
+use tracing::{Subscriber, subscriber::set_global_default};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{Layer as FmtLayer, MakeWriter, format::JsonFields, writer::BoxMakeWriter},
+    layer::SubscriberExt,
+    reload,
+};
+
+use super::{Config, Error, Format, Output, config, json::Json, text::Text};
+
+/// The environment variable whose directives go before those of the configuration.
+const RUST_LOG: &str = "RUST_LOG";
+
+/// Changes what is logged while the process runs. Clones change the same.
+#[derive(Clone)]
+pub struct Handle {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Handle {
+    /// Logs what these directives say from now on; `RUST_LOG` no longer counts.
+    ///
+    /// # Errors
+    /// [`Error::Filter`]: then nothing changed.
+    pub fn set_filter(&self, directives: &str) -> Result<(), Error> {
+        let filter = parse("log.filter", directives)?;
+        self.filter.reload(filter).map_err(|_| Error::Replaced)
+    }
+}
+
+/// Takes all `tracing` events of the process from now on.
+///
+/// # Errors
+/// [`Error::Filter`] for directives that can't be read, in `log.filter` or `RUST_LOG`; [`Error::AlreadySet`] where
+/// the process has a subscriber.
+pub fn init(config: &Config) -> Result<Handle, Error> {
+    let (terminal, writer) = match config.output {
+        Output::Stdout => (io::stdout().is_terminal(), BoxMakeWriter::new(io::stdout)),
+        Output::Stderr => (io::stderr().is_terminal(), BoxMakeWriter::new(io::stderr)),
+    };
+    let from_environment = std::env::var(RUST_LOG).ok();
+    let (subscriber, handle) = subscriber(config, from_environment.as_deref(), terminal, writer)?;
+    set_global_default(subscriber).map_err(|_| Error::AlreadySet)?;
+    Ok(handle)
+}
+
+/// A subscriber that writes to `writer`, which is a terminal or not.
+pub(super) fn subscriber<W>(
+    config: &Config,
+    from_environment: Option<&str>,
+    terminal: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Handle), Error>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // Both are checked: a wrong configuration is told even where the environment hides it.
+    let configured = parse("log.filter", &config.filter)?;
+    let filter = match from_environment.filter(|directives| !directives.trim().is_empty()) {
+        Some(directives) => parse(RUST_LOG, directives)?,
+        None => configured,
+    };
+    let (filter, handle) = reload::Layer::new(filter);
+    let json = match config.format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    // What can't be written is lost: the report of it goes to standard error, and panics where that is closed.
+    let lines = FmtLayer::default().with_writer(writer).log_internal_errors(false);
+    let lines: Box<dyn Layer<_> + Send + Sync> = if json {
+        lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(Json).boxed()
+    } else {
+        let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        lines.with_ansi(coloured).event_format(Text::new(coloured)).boxed()
+    };
+    Ok((tracing_subscriber::registry().with(filter).with(lines), Handle { filter: handle }))
+}
+
+fn parse(key: &'static str, directives: &str) -> Result<EnvFilter, Error> {
+    let wrong = |cause| Error::Filter { key, value: directives.to_owned(), cause };
+    config::parse(directives).map_err(wrong)
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}

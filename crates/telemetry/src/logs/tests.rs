@@ -1,0 +1,173 @@
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use mainstay_core::context::{RequestContext, TraceContext};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{init::subscriber, *};
+
+/// What was written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Written {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn logged(config: &Config, environment: Option<&str>, terminal: bool, log: impl FnOnce(&Handle)) -> Written {
+    let written = Written::default();
+    let (subscriber, handle) = subscriber(config, environment, terminal, written.clone()).unwrap();
+    tracing::subscriber::with_default(subscriber, || log(&handle));
+    written
+}
+
+fn request() -> RequestContext {
+    let trace = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+    RequestContext::new().with_trace(trace).with_request_id("r-17".parse().unwrap())
+}
+
+#[test]
+fn a_line_outside_of_a_terminal_is_json_with_every_field_in_its_place() {
+    let written = logged(&Config::default(), None, false, |_| {
+        let span = tracing::info_span!("order", id = 7);
+        let _entered = span.enter();
+        let error = io::Error::other("disk full");
+        let cause: &(dyn std::error::Error + 'static) = &error;
+        tracing::warn!(
+            items = 3,
+            share = 0.5,
+            ratio = f64::INFINITY,
+            gift = true,
+            cause,
+            "placed\nand \"paid\""
+        );
+    });
+    let line = &written.lines()[0];
+    assert_eq!(line["severity"], "WARN");
+    assert_eq!(line["target"], "mainstay_telemetry::logs::tests");
+    assert_eq!(line["message"], "placed\nand \"paid\"");
+    let fields = json!({"items": 3, "share": 0.5, "ratio": "inf", "gift": true, "cause": "disk full"});
+    assert_eq!(line["fields"], fields);
+    assert_eq!(line["spans"], json!([{"name": "order", "id": 7}]));
+    let timestamp = line["timestamp"].as_str().unwrap();
+    assert!(timestamp.len() == 27 && timestamp.ends_with('Z') && &timestamp[10..11] == "T", "{timestamp}");
+    assert_eq!(line.get("trace_id"), None);
+    assert_eq!(written.text().lines().count(), 1);
+    assert!(written.text().starts_with("{\"timestamp\":"), "{}", written.text());
+}
+
+#[test]
+fn inside_of_a_request_a_line_has_its_ids_unless_the_event_says_others() {
+    let log = |_: &Handle| {
+        request().sync_scope(|| {
+            tracing::info!("of the request");
+            tracing::info!(trace_id = %"ffff", "of another");
+        });
+        tracing::info!("of none");
+    };
+    let lines = logged(&Config::default(), None, false, log).lines();
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(lines[0]["request_id"], "r-17");
+    assert_eq!(lines[1]["trace_id"], "ffff");
+    assert_eq!(lines[1].get("fields"), None, "an id is not repeated among the fields");
+    assert_eq!(lines[2].get("trace_id"), None);
+
+    let text = logged(&Config::default().with_format(Format::Text), None, false, log).text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with("of the request trace_id=4bf92f3577b34da6a3ce929d0e0e4736 request_id=r-17"),
+        "{text}"
+    );
+    assert!(lines[1].contains("trace_id=ffff") && !lines[1].contains("4bf9"), "{text}");
+    assert!(lines[2].ends_with("of none"), "{text}");
+}
+
+#[test]
+fn a_terminal_gets_text_and_a_configured_format_goes_before_that() {
+    let log = |_: &Handle| tracing::info!("hello");
+    assert!(logged(&Config::default(), None, true, log).text().contains("hello"));
+    assert!(!logged(&Config::default(), None, true, log).text().starts_with('{'));
+    assert!(logged(&Config::default().with_format(Format::Json), None, true, log).text().starts_with('{'));
+    assert!(!logged(&Config::default().with_format(Format::Text), None, false, log).text().starts_with('{'));
+}
+
+#[test]
+fn the_environment_goes_before_the_configuration_unless_it_is_empty() {
+    let log = |_: &Handle| {
+        tracing::debug!("fine");
+        tracing::error!("bad");
+    };
+    let config = Config::default().with_filter("debug");
+    let count = |environment| logged(&config, environment, false, log).lines().len();
+    assert_eq!(count(None), 2);
+    assert_eq!(count(Some("  ")), 2);
+    assert_eq!(count(Some("error")), 1);
+}
+
+#[test]
+fn the_filter_can_be_changed_and_a_wrong_one_changes_nothing() {
+    let written = logged(&Config::default(), None, false, |handle| {
+        tracing::debug!("not yet");
+        handle.set_filter("mainstay_telemetry=debug").unwrap();
+        tracing::debug!("now");
+        assert!(matches!(handle.set_filter("a=b=c"), Err(Error::Filter { .. })));
+        tracing::debug!("still");
+    });
+    let messages: Vec<Value> = written.lines().iter().map(|line| line["message"].clone()).collect();
+    assert_eq!(messages, ["now", "still"]);
+}
+
+#[test]
+fn a_wrong_filter_is_refused_by_its_key() {
+    let refused = |config: &Config, environment| {
+        subscriber(config, environment, false, io::sink).map(|_| ()).unwrap_err().to_string()
+    };
+    let expected = "expected directives such as `info` or `info,shop=debug,hyper=warn`";
+    let config = Config::default().with_filter("shop=loud");
+    assert_eq!(refused(&config, None), format!("log.filter is `shop=loud`, {expected}"));
+    assert_eq!(refused(&config, Some("info")), format!("log.filter is `shop=loud`, {expected}"));
+    assert_eq!(refused(&Config::default(), Some("a=b=c")), format!("RUST_LOG is `a=b=c`, {expected}"));
+}
+
+#[test]
+fn a_second_init_is_an_error_and_no_panic() {
+    let config = Config::default().with_output(Output::Stderr);
+    let first = init(&config);
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(init(&config), Err(Error::AlreadySet)));
+}
+
+#[test]
+fn the_configuration_refuses_what_it_does_not_know() {
+    let config: Config = serde_json::from_str(r#"{"format": "json", "output": "stderr"}"#).unwrap();
+    assert_eq!(config, Config::default().with_format(Format::Json).with_output(Output::Stderr));
+    assert!(serde_json::from_str::<Config>(r#"{"level": "info"}"#).is_err());
+    assert!(serde_json::from_str::<Config>(r#"{"format": "xml"}"#).is_err());
+}
