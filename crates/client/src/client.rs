@@ -115,7 +115,7 @@ impl Client {
         let (mut parts, body) = request.into_parts();
         let target = self.target(service_of(&parts.uri)?)?;
         let context = RequestContext::current();
-        let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout);
+        let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         parts.extensions.clear();
         Call::new(&self.0, &target, context.as_ref(), deadline).run(parts, body).await
@@ -192,8 +192,8 @@ impl Builder {
     pub fn build(self, resolver: impl Resolve) -> Client {
         let Self { config, locals } = self;
         let settings = Arc::new(Settings {
-            connect_timeout: config.connect_timeout,
-            idle_timeout: config.idle_timeout,
+            connect_timeout: config.connect_timeout.get(),
+            idle_timeout: config.idle_timeout.get(),
             max_idle: config.max_idle,
             tasks: Tasks::new(),
         });

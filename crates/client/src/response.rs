@@ -30,7 +30,7 @@ impl Response {
     ) -> Result<Self, Error> {
         let service = ServiceName::new(uri.host().unwrap_or_default());
         let service = service.map_err(|error| Error::invalid(&uri, error))?;
-        Ok(Self { inner, service, method, uri, max_body: client.config().max_body })
+        Ok(Self { inner, service, method, uri, max_body: client.config().max_body.as_usize() })
     }
 
     /// The status.

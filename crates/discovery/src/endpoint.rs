@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a service answers, and what a balancer should know about it. Cloning is cheap.
 ///
@@ -31,7 +31,7 @@ pub enum Address {
 }
 
 /// The protocol for plain HTTP requests; gRPC always takes HTTP/2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Protocol {

@@ -12,17 +12,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, value::MapAccessDeserializer},
 };
 
 use crate::{
-    Endpoint, Protocol, Resolve, ServiceName, Watch, endpoint::InvalidEndpoint, name::InvalidName,
+    Address, Endpoint, Protocol, Resolve, ServiceName, Watch, endpoint::InvalidEndpoint, name::InvalidName,
     watch::Publisher,
 };
 
 /// The table `[discovery.static]`: the endpoints of services by name.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Config {
     services: BTreeMap<ServiceName, Vec<Entry>>,
@@ -116,12 +116,31 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-#[derive(Deserialize)]
+/// In the long form, so that the defaults are seen.
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(endpoint) = self;
+        let address = match endpoint.address() {
+            Address::Tcp(..) => format!("http://{}", endpoint.address()),
+            other => other.to_string(),
+        };
+        let table = Table {
+            address,
+            protocol: Some(endpoint.protocol()),
+            weight: std::num::NonZeroU32::new(endpoint.weight()),
+            zone: endpoint.zone().map(str::to_owned),
+        };
+        table.serialize(serializer)
+    }
+}
+
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     address: String,
     protocol: Option<Protocol>,
     weight: Option<std::num::NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
 }
 
@@ -145,19 +164,29 @@ impl TryFrom<Table> for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_core::config::{
+        Errors, Loader,
+        figment::providers::{Format as _, Toml},
+    };
+
     use super::*;
 
-    fn read(text: &str) -> Result<crate::Config, serde_path_to_error::Error<serde_json::Error>> {
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
+    fn read(toml: &str) -> Result<crate::Config, Errors> {
+        let loader = Loader::new().source(Toml::string(toml)).tree::<crate::Config>("discovery");
+        Ok((*loader.load()?.get::<crate::Config>("discovery")).clone())
     }
 
     #[test]
     fn endpoints_are_listed_as_text_or_as_tables() {
         let config = read(
-            r#"{"static": {"orders": ["http://127.0.0.1:8081", "unix:/run/x.sock"],
-                "stock": [{"address": "http://a:1", "protocol": "http2", "weight": 3, "zone": "z"}]}}"#,
+            r#"
+            [discovery.static]
+            orders = ["http://127.0.0.1:8081", "unix:/run/x.sock"]
+            stock = [{ address = "http://a:1", protocol = "http2", weight = 3, zone = "z" }]
+            "#,
         );
-        let fixed = Fixed::from(&config.unwrap().fixed);
+        let config = config.unwrap();
+        let fixed = Fixed::from(&config.fixed);
         let names: Vec<_> = fixed.known().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["orders", "stock"]);
         let orders = fixed.resolve(&"orders".parse().unwrap()).snapshot();
@@ -166,26 +195,27 @@ mod tests {
         let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3).with_zone("z");
         assert_eq!(*stock, [expected]);
         assert!(fixed.resolve(&"other".parse().unwrap()).snapshot().is_empty());
+
+        let shown = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<crate::Config>(&shown).unwrap(), config, "{shown}");
     }
 
     #[test]
     fn a_wrong_entry_is_named_by_its_key() {
         let cases = [
-            (r#"{"static": {"orders": ["http://a:1", "a:1"]}}"#, "static.orders[1]", "the scheme is missing"),
-            (r#"{"static": {"orders": [7]}}"#, "static.orders[0]", "expected an endpoint such as"),
-            (
-                r#"{"static": {"orders": [{"adress": "http://a:1"}]}}"#,
-                "static.orders[0].adress",
-                "unknown field",
-            ),
-            (r#"{"static": {"orders": [{"address": "http://a:1", "weight": 0}]}}"#, "weight", "nonzero"),
-            (r#"{"static": {"Orders": []}}"#, "static", "`Orders` is not the name of a service"),
-            (r#"{"dynamic": {}}"#, "dynamic", "unknown field `dynamic`"),
+            (r#"orders = ["http://a:1", "a:1"]"#, "discovery.static.orders[1]", "the scheme is missing"),
+            ("orders = [7]", "discovery.static.orders[0]", "an endpoint such as"),
+            (r#"orders = [{ adress = "http://a:1" }]"#, "discovery.static.orders[0].adress", "address"),
+            (r#"orders = [{ address = "http://a:1", weight = 0 }]"#, "discovery.static.orders[0].weight", "from 1 to"),
+            ("Orders = []", "discovery.static.Orders", "is not the name of a service"),
         ];
-        for (text, path, message) in cases {
-            let error = read(text).unwrap_err();
-            assert!(error.path().to_string().contains(path), "{text}: {}", error.path());
-            assert!(error.to_string().contains(message), "{text}: {error}");
+        for (entry, key, message) in cases {
+            let errors = read(&format!("[discovery.static]\n{entry}")).unwrap_err();
+            let text = errors.to_string();
+            assert!(text.contains(key), "{entry}: {text}");
+            assert!(text.contains(message), "{entry}: {text}");
         }
+        let errors = read("[discovery.dynamic]").unwrap_err().to_string();
+        assert!(errors.contains("discovery.dynamic"), "{errors}");
     }
 }

@@ -47,7 +47,7 @@ pub use resolve::{FirstOf, Resolve};
 pub use watch::{Snapshot, Watch};
 
 /// The section `discovery` of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
@@ -56,3 +56,5 @@ pub struct Config {
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
 }
+
+impl mainstay_core::config::Section for Config {}

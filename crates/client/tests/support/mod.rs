@@ -7,6 +7,8 @@
     reason = "tests own their tasks; not every test uses all of it"
 )]
 
+pub(crate) mod raw;
+
 use std::{
     net::SocketAddr,
     sync::{

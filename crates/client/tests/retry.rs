@@ -1,0 +1,186 @@
+//! What is sent again, and what is not.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests own their tasks, and may fail")]
+
+mod support;
+
+use std::time::Duration;
+
+use axum::{Router, http::StatusCode, routing::get};
+use mainstay_client::{Client, Config, Error, discovery::fixed::Fixed};
+use mainstay_core::error::Kind;
+use mainstay_discovery::Endpoint;
+use support::{LONG, Server, client_of, raw::Raw};
+
+/// An endpoint where nothing listens.
+async fn nowhere() -> Endpoint {
+    let raw = Raw::listen().await;
+    raw.endpoint()
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_made_up_for_by_another_endpoint_whatever_the_method() {
+    let server =
+        Server::start(Router::new().route("/", get(|| async {}).post(|body: String| async { body }))).await;
+    for _ in 0..20 {
+        // A client that knows nothing yet, so that the dead one is tried about every second time.
+        let client = client_of([nowhere().await, server.endpoint()]);
+        assert_eq!(client.post("http://stock/").body("x").send().await.unwrap().text().await.unwrap(), "x");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_alone_is_named_in_the_error() {
+    let endpoint = nowhere().await;
+    let client = client_of([endpoint.clone()]);
+    let error = client.get("http://stock/").send().await.unwrap_err();
+    let Error::Connect(event) = &error else { panic!("{error:?}") };
+    assert_eq!((event.service.as_str(), &event.endpoint), ("stock", endpoint.address()));
+    assert!(error.to_string().contains(&endpoint.address().to_string()), "{error}");
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_no_request() {
+    let raw = Raw::listen().await;
+    let client = client_of([raw.endpoint()]);
+    let (closed, mut is_closed) = tokio::sync::mpsc::channel(1);
+    let peer = tokio::spawn(async move {
+        for _ in 0..20 {
+            // Answers one request, and closes without saying so before: the next one meets a dead connection.
+            let mut connection = raw.accept().await;
+            connection.head().await.unwrap();
+            connection.ok("x").await;
+            drop(connection);
+            closed.send(()).await.unwrap();
+        }
+    });
+    for _ in 0..20 {
+        // POST: sent again only where it is certain that nothing was sent.
+        let text = client.post("http://stock/").send().await.unwrap().text().await.unwrap();
+        assert_eq!(text, "x");
+        is_closed.recv().await.unwrap();
+        // Lets the runtime look at its sockets, where the close is waiting.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_meets_the_close_is_sent_again_if_its_method_is_idempotent() {
+    let raw = Raw::listen().await;
+    let client = client_of([raw.endpoint()]);
+    let peer = tokio::spawn(async move {
+        let mut first = raw.accept().await;
+        first.head().await.unwrap();
+        first.ok("1").await;
+        // The second request is on the connection when it goes.
+        assert!(first.head().await.unwrap().contains("x-request-attempt: 0"));
+        first.reset();
+        let mut second = raw.accept().await;
+        let head = second.head().await.unwrap();
+        assert!(head.starts_with("GET /2 "), "{head}");
+        assert!(head.contains("x-request-attempt: 1"), "{head}");
+        second.ok("2").await;
+        // And the same for a POST: once only.
+        assert!(second.head().await.unwrap().starts_with("POST /3 "));
+        second.reset();
+        raw
+    });
+    assert_eq!(client.get("http://stock/1").send().await.unwrap().text().await.unwrap(), "1");
+    assert_eq!(client.get("http://stock/2").send().await.unwrap().text().await.unwrap(), "2");
+    let error = client.post("http://stock/3").send().await.unwrap_err();
+    assert!(matches!(error, Error::Reset(_)), "{error:?}");
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::BadGateway);
+    let raw = peer.await.unwrap();
+    let again = tokio::time::timeout(Duration::from_millis(200), raw.accept()).await;
+    assert!(again.is_err(), "the POST was sent twice");
+}
+
+#[tokio::test]
+async fn an_idempotent_request_keeps_its_body_over_the_attempts() {
+    let raw = Raw::listen().await;
+    let client = client_of([raw.endpoint()]);
+    let peer = tokio::spawn(async move {
+        for attempt in 0..3 {
+            let mut connection = raw.accept().await;
+            let head = connection.head().await.unwrap();
+            assert!(head.contains("content-length: 4"), "{head}");
+            assert!(head.contains(&format!("x-request-attempt: {attempt}")), "{head}");
+            if attempt == 2 {
+                connection.ok("done").await;
+                let _ = connection.head().await;
+                return;
+            }
+            connection.reset();
+        }
+    });
+    let response = client.put("http://stock/").body("body").send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "done");
+    drop(client);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn attempts_end_with_the_configured_number_and_with_the_budget() {
+    async fn count(retry_budget: f64, max_attempts: u32, calls: usize) -> usize {
+        let raw = Raw::listen().await;
+        let mut config = Config::default();
+        (config.retry_budget, config.max_attempts) = (retry_budget, max_attempts);
+        let fixed = Fixed::new().with("stock", [raw.endpoint()]).unwrap();
+        let client = Client::builder().config(config).build(fixed);
+        let calls = tokio::spawn(async move {
+            for _ in 0..calls {
+                assert!(matches!(client.get("http://stock/").send().await, Err(Error::Reset(_))));
+            }
+        });
+        let mut attempts = 0;
+        let counting = async {
+            loop {
+                let mut connection = raw.accept().await;
+                if connection.head().await.is_some() {
+                    attempts += 1;
+                    connection.reset();
+                }
+            }
+        };
+        tokio::select! { () = counting => {} result = calls => result.unwrap() }
+        attempts
+    }
+    assert_eq!(count(0.2, 3, 1).await, 3);
+    assert_eq!(count(0.2, 1, 1).await, 1);
+    assert_eq!(count(0.0, 3, 5).await, 5);
+    // The reserve is ten retries, and each call adds a fifth of one: 100 calls have 30 retries between them.
+    let attempts = count(0.2, 9, 100).await;
+    assert_eq!(attempts, 130);
+}
+
+#[tokio::test]
+async fn an_answer_is_an_answer_whatever_its_status() {
+    let router =
+        Router::new().route("/", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "7")]) }));
+    let server = Server::start(router).await;
+    let client = client_of([server.endpoint()]);
+    let response = client.get("http://stock/").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let error = mainstay_core::Error::from(response.error_for_status().unwrap_err());
+    assert_eq!((error.kind(), error.retry_after()), (Kind::Unavailable, Some(Duration::from_secs(7))));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_an_error_that_names_the_endpoint() {
+    let raw = Raw::listen().await;
+    let client = client_of([raw.endpoint()]);
+    let address = raw.address.to_string();
+    let peer = tokio::spawn(async move {
+        for _ in 0..3 {
+            let mut connection = raw.accept().await;
+            connection.head().await;
+            connection.write("SSH-2.0-OpenSSH_9.9\r\n\r\n").await;
+        }
+    });
+    let error = tokio::time::timeout(LONG, client.get("http://stock/").send()).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains(&address), "{error}");
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::BadGateway);
+    peer.await.unwrap();
+}
