@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
 use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,8 @@ pub struct Reloader {
     cells: Arc<BTreeMap<Key, Arc<dyn ErasedCell>>>,
     interval: Duration,
     trigger: Trigger,
+    /// One reload after the other, so that an older reading never replaces a newer one.
+    turn: Mutex<()>,
 }
 
 /// What became of a reload.
@@ -71,7 +73,14 @@ impl Reloader {
         state: Arc<ArcSwap<Snapshot>>,
         cells: Arc<BTreeMap<Key, Arc<dyn ErasedCell>>>,
     ) -> Self {
-        Self { loader, state, cells, interval: Duration::from_secs(1), trigger: Trigger::default() }
+        Self {
+            loader,
+            state,
+            cells,
+            interval: Duration::from_secs(1),
+            trigger: Trigger::default(),
+            turn: Mutex::new(()),
+        }
     }
 
     /// Looks at the files once an `interval` (at least 10 ms).
@@ -119,6 +128,7 @@ impl Reloader {
     /// Reads everything again and takes over what changed; what a watched change leads to. Reads files, so it blocks.
     /// Logs what it did.
     pub fn reload(&self) -> Reload {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.state.load_full();
         let outcome = match self.reading(&old) {
             Ok((new, changed, restart)) => {
@@ -157,7 +167,7 @@ impl Reloader {
         let profile = gathered.profile.clone();
         let files = gathered.files.clone();
         let new = reading::read(&self.loader, gathered)?;
-        let (changed, restart): (BTreeSet<_>, BTreeSet<_>) =
+        let (changed, mut restart): (BTreeSet<_>, BTreeSet<_>) =
             self.differences(old, &new).into_iter().partition(|key| self.is_reloadable(key));
         if restart.is_empty() {
             return Ok((new, changed, restart));
@@ -178,6 +188,20 @@ impl Reloader {
             &self.loader,
             super::loader::Gathered { profile, node, findings: Vec::new(), files },
         )?;
+        // A value that is shown under another key than it is set by (a serde alias) cannot be put back by its key.
+        // Then nothing changes before the restart.
+        let left: BTreeSet<_> =
+            self.differences(old, &mixed).into_iter().filter(|key| !changed.contains(key)).collect();
+        if !left.is_empty() {
+            let whole = super::loader::Gathered {
+                profile: old.profile.clone(),
+                node: old.node.clone(),
+                findings: Vec::new(),
+                files: old.files.clone(),
+            };
+            restart.extend(changed);
+            return Ok((reading::read(&self.loader, whole)?, BTreeSet::new(), restart));
+        }
         Ok((mixed, changed, restart))
     }
 

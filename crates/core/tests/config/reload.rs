@@ -1,9 +1,13 @@
 //! Changes while the program runs.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mainstay_core::config::{ByteSize, Loaded, Reload};
+use mainstay_core::config::{ByteSize, Keys, Loaded, Loader, Reload, Section};
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::settings::{Directory, Level, Settings};
 
@@ -59,6 +63,55 @@ fn a_wrong_change_is_refused_whole() {
     assert_eq!(watched.load().log.level, Level::Error);
 }
 
+/// Writes down the warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        struct Fields(String);
+
+        impl Visit for Fields {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{field}={value:?} "));
+            }
+        }
+
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_refused_change_is_one_warning_of_one_line_with_every_error() {
+    let directory = Directory::with(&[]);
+    let loaded = load(&directory);
+    directory
+        .write("mainstay.toml", "[server]\nadress = 1\nconnections = -1\n[tokens]\nci = [\"hunter2\"]\n");
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || loaded.reloader().reload());
+    let warnings = warnings.0.lock().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for told in ["server.adress: unknown key", "mainstay.toml:2", "server.connections", "tokens.ci"] {
+        assert!(warnings[0].contains(told), "{warnings:?}");
+    }
+    assert!(!warnings[0].contains("hunter2") && !warnings[0].contains('\n'), "{warnings:?}");
+}
+
 #[test]
 fn a_changed_secret_is_a_change_although_it_looks_the_same() {
     let directory = Directory::with(&[("mainstay.toml", "[tokens]\nci = \"first\"\n")]);
@@ -83,6 +136,60 @@ fn values_that_do_not_go_with_those_that_stay_are_refused() {
         (names(&changed), names(&restart)),
         (vec![], vec!["drain.delay".into(), "drain.timeout".into()])
     );
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+struct Aliased {
+    #[serde(alias = "listen")]
+    address: String,
+    level: String,
+}
+
+impl Default for Aliased {
+    fn default() -> Self {
+        Self { address: "a".to_owned(), level: "info".to_owned() }
+    }
+}
+
+impl Section for Aliased {
+    fn reloadable(keys: &mut Keys) {
+        keys.add("level");
+    }
+}
+
+#[test]
+fn a_key_set_by_its_other_name_does_not_slip_through() {
+    let directory = Directory::with(&[("mainstay.toml", "listen = \"old\"\n")]);
+    let loaded = Loader::new().directory(directory.path()).tree::<Aliased>("").load().unwrap();
+    directory.write("mainstay.toml", "listen = \"new\"\nlevel = \"debug\"\n");
+    let Reload::Applied { changed, restart } = loaded.reloader().reload() else { panic!("not applied") };
+    assert_eq!((names(&changed), names(&restart)), (vec![], vec!["address".into(), "level".into()]));
+    let aliased = loaded.get::<Aliased>("");
+    assert_eq!((aliased.address.as_str(), aliased.level.as_str()), ("old", "info"));
+    assert!(loaded.view().to_toml().contains("address = \"old\""));
+}
+
+#[test]
+fn a_section_that_comes_or_goes_waits_for_the_restart_too() {
+    let tls =
+        "[tls]\ncertificate_file = \"a\"\nkey = \"k\"\nclients = { required = { authority = \"b\" } }\n";
+    let plain = "[tls]\ncertificate_file = \"a\"\nkey = \"k\"\n";
+    for (before, after) in [(tls, ""), ("", tls), (tls, plain), (plain, tls)] {
+        let directory = Directory::with(&[("mainstay.toml", before)]);
+        let loaded = load(&directory);
+        let kept = loaded.get::<Settings>("");
+        directory.write("mainstay.toml", &format!("{after}[log]\nlevel = \"debug\"\n"));
+        let Reload::Applied { changed, restart } = loaded.reloader().reload() else { panic!("not applied") };
+        assert_eq!(names(&changed), ["log.level"]);
+        assert!(
+            !restart.is_empty() && restart.iter().all(|key| key.to_string().starts_with("tls")),
+            "{restart:?}"
+        );
+        let now = loaded.get::<Settings>("");
+        assert_eq!(now.tls, kept.tls);
+        assert_eq!(now.log.level, Level::Debug);
+    }
 }
 
 /// Long, since the machine may be busy; a change is seen in milliseconds.
