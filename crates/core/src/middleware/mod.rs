@@ -6,15 +6,21 @@
 //! | [`recover`] | a panic is a 500 | inside of `context`, outside of what measures |
 //! | [`problem`] | axum's bare error answers become problem documents | inside of `recover` |
 //! | [`deadline`] | drops the handler when its time is over | before what costs |
+//! | [`shed`] | an adaptive limit on the requests in flight | inside of `deadline`, before what costs |
+//! | [`concurrency`] | a fixed one | like `shed`, or on one route |
+//! | [`body_limit`] | bounds the bytes of a request's body | before the body is read |
 //!
 //! All of them keep the inner service's error type and answer with a response; the answer follows the protocol of the
 //! request ([`Protocol`](crate::error::Protocol)). None boxes a future or a body on the way of a good answer, and none
 //! spawns: dropping the future of a request drops the handler's.
 
+pub mod body_limit;
+pub mod concurrency;
 pub mod context;
 pub mod deadline;
 pub mod problem;
 pub mod recover;
+pub mod shed;
 
 mod body;
 #[cfg(test)]

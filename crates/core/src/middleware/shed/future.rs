@@ -1,0 +1,91 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::{ResponseBody, limiter::Permit};
+use crate::{
+    context::RequestContext,
+    error::{Error, Protocol, mapping::Overloaded},
+    middleware::body::Either,
+};
+
+pin_project! {
+    /// Future of [`Shed`](super::Shed).
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateProjection]
+    enum State<F> {
+        Admitted { #[pin] inner: F, permit: Option<Permit> },
+        Refused { overloaded: Overloaded, protocol: Protocol },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn admitted(inner: F, permit: Permit) -> Self {
+        Self { state: State::Admitted { inner, permit: Some(permit) } }
+    }
+
+    pub(super) fn refused(overloaded: Overloaded, protocol: Protocol) -> Self {
+        Self { state: State::Refused { overloaded, protocol } }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Admitted { inner, permit } => {
+                let outcome = ready!(inner.poll(cx));
+                let permit = permit.take();
+                let response = outcome?;
+                let permit =
+                    permit.and_then(|permit| permit.head(failed(&response), body_is_work(&response)));
+                Poll::Ready(Ok(response.map(|body| ResponseBody::new(Either::inner(body), permit))))
+            }
+            StateProjection::Refused { overloaded, protocol } => {
+                let context = RequestContext::current().unwrap_or_default();
+                let answer = Error::from(*overloaded)
+                    .with_detail("the service is overloaded")
+                    .answer(*protocol, &context);
+                Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), None))))
+            }
+        }
+    }
+}
+
+fn failed<R>(response: &Response<R>) -> bool {
+    response.status().is_server_error()
+        || response.headers().get("grpc-status").is_some_and(|status| status != "0")
+}
+
+/// Whether the body is made while it is sent. One of known length is there already; events and upgraded connections
+/// mostly wait.
+fn body_is_work<R: Body>(response: &Response<R>) -> bool {
+    let is_event_stream = || {
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    };
+    response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && response.body().size_hint().exact().is_none()
+        && !response.body().is_end_stream()
+        && !is_event_stream()
+}

@@ -1,0 +1,81 @@
+//! Refuses what there is no room for: an adaptive limit on the requests in flight.
+#![doc = include_str!("README.md")]
+
+mod body;
+mod config;
+mod estimate;
+mod future;
+mod histogram;
+mod lease;
+mod limiter;
+
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use body::ResponseBody;
+pub use config::{Config, Shares};
+pub use future::ResponseFuture;
+pub use limiter::{Limiter, Snapshot};
+
+use crate::{context::RequestContext, error::Protocol};
+
+/// Layer of [`Shed`].
+#[derive(Debug, Clone, Default)]
+pub struct ShedLayer {
+    limiter: Limiter,
+}
+
+impl ShedLayer {
+    /// With this limiter. All services made by this layer and its clones share it.
+    #[must_use]
+    pub fn new(limiter: Limiter) -> Self {
+        Self { limiter }
+    }
+}
+
+impl<S> Layer<S> for ShedLayer {
+    type Service = Shed<S>;
+
+    fn layer(&self, inner: S) -> Shed<S> {
+        Shed { inner, limiter: self.limiter.clone() }
+    }
+}
+
+/// Middleware that refuses requests above the limit. Being ready reserves nothing: the room is taken by the call, and
+/// travels in its future.
+#[derive(Debug, Clone)]
+pub struct Shed<S> {
+    inner: S,
+    limiter: Limiter,
+}
+
+impl<S, B, R> Service<Request<B>> for Shed<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: http_body::Body<Data = bytes::Bytes>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let criticality =
+            request.extensions().get::<RequestContext>().map(RequestContext::criticality).unwrap_or_default();
+        match self.limiter.acquire(criticality) {
+            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
+            Err(overloaded) => ResponseFuture::refused(overloaded, Protocol::of(request.headers())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
