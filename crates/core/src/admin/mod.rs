@@ -23,5 +23,9 @@ pub use config::Config;
 pub use page::Page;
 pub use router::Admin;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/admin.md")]
+struct Guide;
+
 #[cfg(test)]
 mod tests;

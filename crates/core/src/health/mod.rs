@@ -23,5 +23,9 @@ pub use check::{Check, Kind, State};
 pub use registry::{Registry, ServiceStatus};
 pub use report::{CheckReport, Report};
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/health.md")]
+struct Guide;
+
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,12 @@ impl Context {
         let _ = self.serving.stop(Duration::MAX).await;
     }
 
+    /// Tells the tasks to stop.
+    pub(super) fn abandon(&self) {
+        self.tasks.stopping().cancel();
+        self.serving.stopping().cancel();
+    }
+
     /// Stops the tasks; how many did not end.
     pub(super) async fn stop(&self, bound: Duration) -> usize {
         let _ = self.tasks.stop(bound).await;

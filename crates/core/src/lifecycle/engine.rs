@@ -284,6 +284,15 @@ impl Engine {
     }
 }
 
+/// A run that is dropped leaves nothing running that listens: its tasks are told to end, and the drain is over.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.health.close();
+        self.drainer.advance(Phase::Cut);
+        self.contexts.iter().for_each(Context::abandon);
+    }
+}
+
 /// The names of what failed on the way out. Nothing on the way out stops the rest.
 #[derive(Default)]
 struct Unclean(Mutex<Vec<String>>);

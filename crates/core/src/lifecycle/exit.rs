@@ -24,12 +24,7 @@ impl Exit {
     /// How a run ended.
     #[must_use]
     pub fn of(result: &Result<(), Error>) -> Self {
-        match result {
-            Ok(()) => Self::Clean,
-            Err(Error::Config(_)) => Self::Configuration,
-            Err(Error::Forced(signal)) => Self::Signal(*signal),
-            Err(_) => Self::Failure,
-        }
+        result.as_ref().map_or_else(Self::from, |()| Self::Clean)
     }
 
     /// The exit status.
@@ -53,6 +48,16 @@ impl Exit {
 impl Termination for Exit {
     fn report(self) -> ExitCode {
         ExitCode::from(self.code())
+    }
+}
+
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Config(_) => Self::Configuration,
+            Error::Forced(signal) => Self::Signal(*signal),
+            _ => Self::Failure,
+        }
     }
 }
 

@@ -205,7 +205,8 @@ impl Lifecycle {
     /// Why the run did not end cleanly. [`Exit::of`] gives the exit status.
     ///
     /// # Cancel safety
-    /// Dropping it drops the hooks under way and calls no others; tasks of components are left to the runtime.
+    /// Dropping it drops the hooks under way and calls no others; the drain goes to [`Phase::Cut`] and tasks are told
+    /// to stop, but nobody waits for them.
     pub async fn run(self) -> Result<(), Error> {
         let signals = Signals::listen().map_err(Error::Signals)?;
         self.run_with(signals).await
@@ -257,6 +258,10 @@ impl fmt::Debug for Lifecycle {
         f.debug_struct("Lifecycle").field("components", &names).finish_non_exhaustive()
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/lifecycle.md")]
+struct Guide;
 
 #[cfg(test)]
 mod tests;

@@ -260,3 +260,28 @@ fn the_configuration_is_written_as_people_write_it() {
     assert_eq!(config, Config::default());
     assert!(serde_json::from_str::<Config>(r#"{"start_timeot": "3s"}"#).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_dropped_cuts_what_serves_and_tells_tasks_to_stop() {
+    let journal = Journal::default();
+    let kept = journal.clone();
+    let relay = component("relay", |context: Context| async move {
+        let stopping = context.tasks().stopping();
+        context.keep(async move {
+            stopping.cancelled().await;
+            kept.note("told to stop");
+            Ok(())
+        });
+        Ok(())
+    });
+    let lifecycle = Lifecycle::new().with(relay).with(server(seconds(3600), &journal));
+    let observer = lifecycle.observer();
+    tokio::select! {
+        _ = lifecycle.run_with(futures_util::stream::pending()) => unreachable!("nothing ends it"),
+        () = observer.reached(Stage::Running) => {}
+    }
+    tokio::time::sleep(seconds(1)).await;
+    let mut entries = journal.entries();
+    entries.sort();
+    assert_eq!(entries, ["cut", "told to stop"]);
+}
