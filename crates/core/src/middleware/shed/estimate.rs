@@ -69,7 +69,9 @@ enum Mode {
 
 /// The response time fell with the limit: there was a queue.
 const FELL: f64 = 0.8;
-/// Windows that make no sense before the baseline is doubted.
+/// How far the response time may be over what is tolerated; noise around the fixed point stays below.
+const DOUBTFUL: f64 = 1.33;
+/// Windows in a row that make no sense before the baseline is doubted.
 const DOUBT: u32 = 5;
 /// A probe may take up no more than one part in this of the time.
 const PROBE_SHARE: u32 = 20;
@@ -148,7 +150,8 @@ impl Estimate {
             self.limit * self.gradient(median).clamp(0.5, self.config.tolerance) + self.limit.sqrt() / 2.0;
         self.set(self.limit + (target - self.limit) / 2.0);
 
-        let senseless = median > 2.0 * self.config.tolerance * self.baseline || self.limit <= self.floor();
+        // A queue of its own making is gone within a few windows: then it was something else that got slower.
+        let senseless = median > DOUBTFUL * self.config.tolerance * self.baseline;
         self.stuck = if senseless { self.stuck + 1 } else { 0 };
         let doubted = self.stuck >= DOUBT && self.quiet_until.is_none_or(|until| now >= until);
         if doubted || self.next_probe.is_some_and(|at| now >= at) {
@@ -168,7 +171,8 @@ impl Estimate {
         // Spread by a tenth, so that the copies of a service don't probe together.
         let spread = self.config.probe_interval.mul_f64(0.9 + 0.2 * fastrand::f64());
         self.next_probe = Some(now + spread.max(pause));
-        self.quiet_until = Some(now + pause);
+        // In doubt more is lost by waiting than by probing again.
+        self.quiet_until = Some(now + took * 4);
     }
 
     fn gradient(&self, median: f64) -> f64 {
