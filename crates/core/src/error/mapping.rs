@@ -275,7 +275,7 @@ fn known(error: &(dyn std::error::Error + 'static)) -> (Kind, Option<Duration>) 
     if let Some(status) = find::<tonic::Status>(error) {
         return (Kind::from_grpc_code(status.code() as i32), None);
     }
-    if let Some(event) = find::<crate::server::Stalled>(error) {
+    if let Some(event) = find::<crate::server::BodyError>(error) {
         return (event.kind(), None);
     }
     if find::<http_body_util::LengthLimitError>(error).is_some() {

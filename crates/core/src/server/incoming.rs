@@ -1,7 +1,7 @@
 //! The body of a request, bounded in its pauses.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::{connection::Connection, stats::Bound};
-use crate::error::{Kind, mapping::Classify};
+use crate::error::{Kind, find, mapping::Classify};
 
 /// The body of a request that came over a connection.
 ///
@@ -34,12 +34,35 @@ pub struct Incoming {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// The peer stopped sending.
-    #[error(transparent)]
-    Stalled(Stalled),
-    /// The connection broke, or what came was not well-formed.
+    /// The peer stopped sending: HTTP 408.
+    #[error("the request body could not be read to its end")]
+    Stalled(#[source] Stalled),
+    /// What came was not well-formed: HTTP 400.
+    #[error("the request body is malformed")]
+    Malformed(#[source] hyper::Error),
+    /// The peer went away: nobody will see an answer.
     #[error("the request body broke off")]
     Broken(#[source] hyper::Error),
+}
+
+impl BodyError {
+    fn new(error: hyper::Error) -> Self {
+        // hyper reports bad chunks as bad data, and a missing end as such.
+        let malformed = find::<io::Error>(&error).is_some_and(|cause| {
+            matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        });
+        if malformed { Self::Malformed(error) } else { Self::Broken(error) }
+    }
+}
+
+impl Classify for BodyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Stalled(stalled) => stalled.kind(),
+            Self::Malformed(_) => Kind::InvalidArgument,
+            Self::Broken(_) => Kind::Cancelled,
+        }
+    }
 }
 
 /// The peer sent nothing of the request body for `server.bounds.body_idle`: HTTP 408.
@@ -92,7 +115,11 @@ impl Body for Incoming {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.ended = true;
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                let error = BodyError::new(error);
+                if matches!(error, BodyError::Malformed(_)) {
+                    this.connection.shared().stats.malformed();
+                }
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 this.ended = true;

@@ -4,6 +4,9 @@
 #![allow(unreachable_pub, reason = "the modules of one test binary")]
 
 mod basics;
+mod bounds;
+mod flood;
+mod random;
 mod stuck;
 mod support;
 mod wrong;
