@@ -34,6 +34,8 @@ pub(super) struct Acceptor(Arc<Inner>);
 
 struct Inner {
     settings: Tls,
+    /// What `current` was made of at the start.
+    first: Files,
     current: ArcSwap<ServerConfig>,
 }
 
@@ -59,7 +61,11 @@ impl Acceptor {
     pub(super) fn new(settings: &Tls) -> Result<Self, String> {
         let files = Files::read(settings).map_err(|error| error.to_string())?;
         let config = files.build(settings).map_err(|error| error.to_string())?;
-        Ok(Self(Arc::new(Inner { settings: settings.clone(), current: ArcSwap::from_pointee(config) })))
+        Ok(Self(Arc::new(Inner {
+            settings: settings.clone(),
+            first: files,
+            current: ArcSwap::from_pointee(config),
+        })))
     }
 
     /// Looks at the files now and then, as long as the handle lives.
@@ -68,21 +74,20 @@ impl Acceptor {
         if interval.is_zero() {
             return None;
         }
-        // What was read at the start is read again here: a change in between must not be missed.
         let work = self.clone().reload(interval);
         Some(AbortOnDropHandle::new(Tasks::new().spawn_detached(work)))
     }
 
     async fn reload(self, interval: Duration) {
         // A bad file is told once, and again when it is bad in another way.
-        let mut seen: Option<Result<Files, String>> = None;
+        let mut seen = Ok(self.0.first.clone());
         loop {
             tokio::time::sleep(interval).await;
             let settings = self.0.settings.clone();
             let read = tokio::task::spawn_blocking(move || Files::read(&settings)).await;
             let Ok(read) = read else { continue };
             let read = read.map_err(|error| error.to_string());
-            if seen.as_ref() == Some(&read) {
+            if seen == read {
                 continue;
             }
             let built = match &read {
@@ -91,15 +96,12 @@ impl Acceptor {
             };
             match built {
                 Ok(config) => {
-                    let first = seen.is_none();
                     self.0.current.store(Arc::new(config));
-                    if !first {
-                        tracing::info!("certificates reloaded");
-                    }
+                    tracing::info!("certificates reloaded");
                 }
                 Err(error) => tracing::error!(error, "certificates not reloaded; the old ones stay in use"),
             }
-            seen = Some(read);
+            seen = read;
         }
     }
 }

@@ -129,7 +129,7 @@ async fn an_answer_given_before_the_body_was_read_arrives() {
     peer.send("POST /refuse HTTP/1.1\r\nHost: t\r\nContent-Length: 8000000\r\n\r\n").await;
     // Without lingering, the reset that follows would destroy the answer.
     for _ in 0..80 {
-        peer.try_send([b'x'; 100_000]).await;
+        peer.try_send(vec![b'x'; 100_000]).await;
     }
     let answer = peer.answer().await;
     assert_eq!((answer.status, answer.text().as_str()), (413, "too much"));

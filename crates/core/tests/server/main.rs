@@ -9,4 +9,6 @@ mod flood;
 mod random;
 mod stuck;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod wrong;
