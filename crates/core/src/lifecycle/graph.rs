@@ -102,3 +102,62 @@ fn cycle(needs: &[Vec<usize>]) -> Option<Vec<usize>> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+
+    /// Some components, each with some dependencies among them.
+    fn edges() -> impl Strategy<Value = Vec<Vec<usize>>> {
+        (1..NAMES.len()).prop_flat_map(|count| {
+            proptest::collection::vec(proptest::collection::vec(0..count, 0..3), count)
+        })
+    }
+
+    fn graph(edges: &[Vec<usize>]) -> Result<Graph, InvalidOrder> {
+        let node = |(at, needs): (usize, &Vec<usize>)| Node {
+            name: NAMES[at],
+            scope: None,
+            dependencies: Dependencies::on(needs.iter().map(|&need| NAMES[need])),
+        };
+        Graph::new(&edges.iter().enumerate().map(node).collect::<Vec<_>>())
+    }
+
+    /// Whether everything can start when each waits for what it needs.
+    fn can_start(edges: &[Vec<usize>]) -> bool {
+        let mut started = vec![false; edges.len()];
+        for _ in 0..edges.len() {
+            for (at, needs) in edges.iter().enumerate() {
+                started[at] |= needs.iter().all(|&need| started[need]);
+            }
+        }
+        started.into_iter().all(|started| started)
+    }
+
+    proptest! {
+        #[test]
+        fn a_graph_is_refused_exactly_when_it_has_a_circle_and_the_circle_is_one(edges in edges()) {
+            match graph(&edges) {
+                Ok(graph) => {
+                    prop_assert!(can_start(&edges));
+                    for (at, needs) in edges.iter().enumerate() {
+                        prop_assert!(needs.iter().all(|need| graph.needs[at].contains(need)));
+                        prop_assert!(needs.iter().all(|&need| graph.needed_by[need].contains(&at)));
+                    }
+                }
+                Err(InvalidOrder::Cycle(path)) => {
+                    prop_assert!(path.len() > 1 && path.first() == path.last());
+                    let index = |name: &String| NAMES.iter().position(|other| other == name).unwrap();
+                    for pair in path.windows(2) {
+                        prop_assert!(edges[index(&pair[0])].contains(&index(&pair[1])), "{path:?}");
+                    }
+                }
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+        }
+    }
+}

@@ -169,3 +169,18 @@ async fn a_drain_that_ends_before_its_delay_is_refused_as_configuration() {
         "drain.delay is 9s, expected less than drain.timeout (9s), which includes it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_blocks_its_thread_does_not_hold_up_its_bound() {
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let blocks = component::<(), _, _>("blocks", |_| async move {
+        let _ = blocked.recv();
+        Ok(())
+    });
+    let run = Lifecycle::new()
+        .with(blocks.with_start_timeout(Duration::from_millis(20)))
+        .run_with(futures_util::stream::pending());
+    let error = tokio::time::timeout(seconds(60), run).await.unwrap().unwrap_err();
+    assert_eq!(chain(&error), "component `blocks` did not start: it was not done after 20ms");
+    drop(release);
+}
