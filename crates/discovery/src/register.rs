@@ -32,6 +32,11 @@ impl Lease {
 
     /// Ends the registration now.
     pub fn withdraw(self) {}
+
+    /// Leaves the registration in place for as long as the registry lasts.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for Lease {
