@@ -1,1 +1,35 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+//!
+//! ## This crate
+//!
+//! Owns the assembly and nothing else: [`Service`], [`Host`], [`Settings`], and the order of the stack (`src/stack.rs`).
+//! Every layer, the server, the client and the registries live in crates of their own and are re-exported here under
+//! one path each.
+
+#[cfg(feature = "grpc")]
+mod grpc;
+mod host;
+mod service;
+mod settings;
+mod stack;
+
+pub use axum;
+pub use mainstay_client as client;
+pub use mainstay_core::{
+    Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, middleware,
+    server, task,
+};
+pub use mainstay_discovery as discovery;
+#[cfg(feature = "gateway")]
+pub use mainstay_gateway as gateway;
+#[cfg(feature = "telemetry")]
+pub use mainstay_telemetry as telemetry;
+#[cfg(feature = "grpc")]
+pub use tonic;
+
+pub use client::Client;
+#[cfg(feature = "grpc")]
+pub use grpc::GrpcService;
+pub use host::{Host, HostError, Misfit, Running};
+pub use service::{Service, ServiceContext};
+pub use settings::{HostSettings, ServiceSettings, Settings};

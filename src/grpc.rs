@@ -1,0 +1,76 @@
+//! gRPC services beside the routes, on the same port.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use http::{Request, Response};
+use mainstay_core::{
+    grpc::{Health, InvalidDescriptors, reflection},
+    health::Registry,
+};
+use tonic::{body::Body, server::NamedService};
+
+use crate::stack;
+
+/// What tonic generates for a service: implemented by all of them, not to be implemented by hand.
+pub trait GrpcService:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> GrpcService for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The gRPC services of one service.
+#[derive(Debug, Default)]
+pub(crate) struct Mounted {
+    /// Their full names.
+    names: Vec<&'static str>,
+    /// Encoded `FileDescriptorSet`s, for reflection.
+    descriptors: Vec<&'static [u8]>,
+}
+
+impl Mounted {
+    /// The routes of `service`: `/{full name}/{method}`, for gRPC and gRPC-Web.
+    pub(crate) fn mount<S: GrpcService>(&mut self, service: S) -> Router {
+        self.names.push(S::NAME);
+        routes(service)
+    }
+
+    /// Describes services.
+    pub(crate) fn describe(&mut self, set: &'static [u8]) {
+        self.descriptors.push(set);
+    }
+
+    /// The routes that go with gRPC services: their health, and reflection where they were described.
+    pub(crate) fn companions(&self, health: &Registry) -> Result<Router, InvalidDescriptors> {
+        if self.names.is_empty() {
+            return Ok(Router::new());
+        }
+        for name in &self.names {
+            health.add_service(*name);
+        }
+        let mut router = routes(Health::new(health.clone()));
+        if !self.descriptors.is_empty() {
+            router = router.merge(reflection(self.descriptors.iter().copied())?);
+        }
+        Ok(router)
+    }
+}
+
+/// The routes of one gRPC service.
+fn routes<S: GrpcService>(service: S) -> Router {
+    Router::new().route_service(&format!("/{}/{{*method}}", S::NAME), stack::grpc_web(service))
+}

@@ -1,0 +1,73 @@
+//! The admin listener, as a component: open before everything else, closed after it, so that probes answer throughout.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use axum::Router;
+use mainstay_core::{
+    Error, Result,
+    error::Kind,
+    lifecycle::{self, Component, Dependencies, Drain, Phase},
+    server::{self, Server},
+};
+
+/// The admin listener. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Admin(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    routes: Router,
+    bound: OnceLock<SocketAddr>,
+}
+
+impl Admin {
+    pub(super) fn new(address: SocketAddr, routes: Router) -> Self {
+        Self(Arc::new(Inner { address, routes: routes.with_state(()), bound: OnceLock::new() }))
+    }
+
+    /// Where it listens, once it is open.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.bound.get().copied()
+    }
+}
+
+impl Component for Admin {
+    fn name(&self) -> &str {
+        "admin"
+    }
+
+    fn dependencies(&self) -> Dependencies {
+        Dependencies::before_everything()
+    }
+
+    async fn start(&self, context: lifecycle::Context) -> Result<()> {
+        let Inner { address, routes, bound } = &*self.0;
+        let mut config = server::Config::default();
+        config.address = server::Address::Tcp(*address);
+        let server = Server::bind(&config).map_err(|error| {
+            // The server can't know that this one is set elsewhere.
+            let text = error.to_string().replace("server.address", "admin.address");
+            Error::new(Kind::Internal).with_detail(text)
+        })?;
+        if let Some(address) = server.local_addr() {
+            let address = bound.get_or_init(|| address);
+            tracing::info!(listener = "admin", %address, "listening");
+        }
+        // Not the drain of the process: it answers until everything else has stopped.
+        let (drainer, drain) = Drain::channel();
+        let (routes, stopping) = (routes.clone(), context.tasks().stopping());
+        context.keep(async move {
+            let serving = server.serve(move |_| routes.clone(), drain);
+            let stop = async move {
+                stopping.cancelled().await;
+                drainer.advance(Phase::Cut);
+            };
+            tokio::join!(serving, stop);
+            Ok(())
+        });
+        Ok(())
+    }
+}

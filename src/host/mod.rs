@@ -1,0 +1,206 @@
+//! A process: services, one lifecycle, one admin listener.
+
+mod admin;
+mod listener;
+mod plan;
+mod running;
+
+use std::{ffi::OsString, fmt, io::Write, sync::Arc};
+
+use mainstay_core::{
+    Error, Result,
+    config::{self, CommandLine, Loaded, Loader, UsageError, figment::Provider},
+    error::Report,
+    lifecycle::{self, Component, DynComponent, Exit, Signals},
+};
+
+pub use plan::Misfit;
+pub use running::Running;
+
+use crate::{Service, Settings, service::place};
+use plan::Plan;
+
+/// Runs one or several services in a process.
+///
+/// Which of them is configuration: `host.services`, or `--services a,b`; without it all of them. The first that runs
+/// here answers on the main listener (`server.address`), the others within the process only, unless
+/// `services.NAME.address` gives them a listener of their own.
+pub struct Host {
+    services: Vec<Service>,
+    components: Vec<DynComponent>,
+    loader: Loader,
+}
+
+/// Why a host did not start, or did not end cleanly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The command line is wrong.
+    #[error("{0}; `--help` tells more")]
+    Usage(UsageError),
+    /// The configuration is wrong; every error of it.
+    #[error("{0}")]
+    Config(config::Errors),
+    /// The services don't fit the configuration, or each other.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// A service could not be made.
+    #[error("the service `{service}` can't be made: {error:?}")]
+    #[non_exhaustive]
+    Service {
+        /// Its name.
+        service: String,
+        /// Why.
+        error: Error,
+    },
+    /// The logs can't be set up.
+    #[cfg(feature = "telemetry")]
+    #[error(transparent)]
+    Logs(#[from] mainstay_telemetry::logs::Error),
+    /// The descriptors of a gRPC service can't be read.
+    #[cfg(feature = "grpc")]
+    #[error(transparent)]
+    Descriptors(#[from] mainstay_core::grpc::InvalidDescriptors),
+    /// Starting, running or stopping failed.
+    #[error(transparent)]
+    Lifecycle(#[from] lifecycle::Error),
+    /// The run ended without being asked to.
+    #[error("the run ended without being asked to")]
+    Ended,
+}
+
+impl HostError {
+    /// The exit status of a process that ends with this error: 78 for a configuration that is wrong, 1 for all else
+    /// but a second signal.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Config(_) | Self::Misfit(_) => Exit::Configuration,
+            Self::Lifecycle(error) => Exit::from(error),
+            _ => Exit::Failure,
+        }
+    }
+}
+
+impl Host {
+    /// A host without services, configured by `mainstay.toml` and the environment.
+    #[must_use]
+    pub fn new() -> Self {
+        let loader = Loader::new().environment_from_process();
+        Self { services: Vec::new(), components: Vec::new(), loader }
+    }
+
+    /// Adds a service. The order counts: the first one that runs here has the main listener.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Runs `component` whatever services run here, and before them.
+    #[must_use]
+    pub fn component(mut self, component: impl Component) -> Self {
+        self.components.push(DynComponent::new(component));
+        self
+    }
+
+    /// Adds a source of configuration, stronger than files and weaker than the environment.
+    #[must_use]
+    pub fn source(self, provider: impl Provider + Send + Sync + 'static) -> Self {
+        self.load_with(|loader| loader.source(provider))
+    }
+
+    /// Sets one value of the configuration, as `--set KEY=VALUE` does.
+    #[must_use]
+    pub fn set(self, assignment: impl Into<String>) -> Self {
+        self.load_with(|loader| loader.set(assignment))
+    }
+
+    /// Changes how the configuration is read: from another directory, without the process's environment, in another
+    /// profile.
+    #[must_use]
+    pub fn load_with(mut self, change: impl FnOnce(Loader) -> Loader) -> Self {
+        self.loader = change(self.loader);
+        self
+    }
+
+    /// Runs until SIGTERM or SIGINT, drains and stops (contract LIFE). Reads the command line of the process; see
+    /// `--help`.
+    ///
+    /// On any failure it says why on standard error and ends the process, with the status that [`Exit`] gives: 78
+    /// for a wrong configuration. To handle failures yourself, [`Host::start`].
+    ///
+    /// # Errors
+    /// None at present: it is a `Result` so that `main` may use `?` before it.
+    pub async fn run(self) -> Result<()> {
+        match self.run_to_the_end(std::env::args_os().skip(1)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Nobody is left to tell where standard error is closed.
+                let _ = writeln!(std::io::stderr(), "error: {}", Report::new(&error));
+                error.exit().now()
+            }
+        }
+    }
+
+    async fn run_to_the_end(mut self, arguments: impl Iterator<Item = OsString>) -> Result<(), HostError> {
+        let arguments = CommandLine::parse(arguments).map_err(HostError::Usage)?;
+        if arguments.help {
+            say(CommandLine::HELP);
+            return Ok(());
+        }
+        self.loader = self.loader.command_line(&arguments);
+        if arguments.print_config {
+            say(&self.load()?.view().to_toml());
+            return Ok(());
+        }
+        let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
+        Ok(self.plan()?.lifecycle.run_with(signals).await?)
+    }
+
+    /// Starts, and returns when every component has started: for tests, and for programs that are more than a host.
+    /// Reads no command line and waits for no signal.
+    ///
+    /// # Errors
+    /// Why it did not start.
+    ///
+    /// # Cancel safety
+    /// Dropping it stops what was started.
+    pub async fn start(self) -> Result<Running, HostError> {
+        Running::start(self.plan()?).await
+    }
+
+    /// Everything that can be checked before a socket opens.
+    fn plan(self) -> Result<Plan, HostError> {
+        let loaded = self.load()?;
+        Plan::new(self.services, self.components, &Arc::new(loaded))
+    }
+
+    fn load(&self) -> Result<Loaded, HostError> {
+        let mut loader = self.loader.clone().tree::<Settings>("");
+        for service in &self.services {
+            if let Some(tree) = service.config() {
+                loader = loader.with_tree(&place(service.name()), tree.clone());
+            }
+        }
+        loader.load().map_err(HostError::Config)
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("services", &self.services).finish_non_exhaustive()
+    }
+}
+
+/// What the program was asked to print.
+fn say(text: &str) {
+    // A reader that has gone away wants no more.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}

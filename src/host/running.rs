@@ -1,0 +1,89 @@
+//! A host that was started by hand.
+
+use std::{fmt, net::SocketAddr};
+
+use mainstay_client::Client;
+use mainstay_core::{
+    lifecycle::{self, Shutdown, Stage},
+    task::Tasks,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{HostError, admin::Admin, listener::Listener, plan::Plan};
+
+/// A host that runs. [`Running::stop`] ends it as SIGTERM would; dropping it ends it without a drain.
+pub struct Running {
+    listeners: Vec<Listener>,
+    admin: Option<Admin>,
+    client: Client,
+    shutdown: Shutdown,
+    end: Ending,
+}
+
+type Ending = AbortOnDropHandle<Result<(), lifecycle::Error>>;
+
+impl Running {
+    pub(super) async fn start(plan: Plan) -> Result<Self, HostError> {
+        let Plan { client, listeners, admin, lifecycle } = plan;
+        let (shutdown, observer) = (lifecycle.shutdown(), lifecycle.observer());
+        let run = lifecycle.run_with(futures_util::stream::pending());
+        let mut end = Ending::new(Tasks::new().spawn_detached(run));
+        tokio::select! {
+            () = observer.reached(Stage::Running) => Ok(Self { listeners, admin, client, shutdown, end }),
+            ended = &mut end => match joined(ended) {
+                Ok(()) => Err(HostError::Ended),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Where the main listener listens; `None` on a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listeners.first().and_then(Listener::address)
+    }
+
+    /// Where the service `name` listens; `None` where it has no TCP listener.
+    #[must_use]
+    pub fn address_of(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.iter().find(|listener| listener.service() == name).and_then(Listener::address)
+    }
+
+    /// Where the admin listener listens; `None` where it is disabled.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(Admin::address)
+    }
+
+    /// A client that reaches the services of this host and those that it is configured to find.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Drains and stops, within the bounds of the configuration.
+    ///
+    /// # Errors
+    /// What did not stop as it should.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the host without a drain.
+    pub async fn stop(self) -> Result<(), HostError> {
+        self.shutdown.trigger();
+        joined(self.end.await)
+    }
+}
+
+/// How the run ended.
+fn joined(ended: Result<Result<(), lifecycle::Error>, tokio::task::JoinError>) -> Result<(), HostError> {
+    match ended {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(HostError::Ended),
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("address", &self.address()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! What a service is made with.
+
+use std::sync::Arc;
+
+use mainstay_client::Client;
+use mainstay_core::config::{Loaded, Section, Watched};
+use mainstay_discovery::ServiceName;
+
+use crate::Service;
+
+/// What a service is given when it is made: its configuration and the client that reaches the others.
+#[derive(Clone)]
+pub struct ServiceContext {
+    pub(crate) name: ServiceName,
+    pub(crate) client: Client,
+    pub(crate) loaded: Arc<Loaded>,
+}
+
+impl ServiceContext {
+    /// The name of the service.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The client, for calls by logical name: `http://payments/...`.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// An empty service of this name.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        Service::new(self.name.as_str())
+    }
+
+    /// The service's configuration (`app.NAME`), kept current while the process runs: for the keys that `T` declares
+    /// reloadable. [`Service::configured`] declared it.
+    ///
+    /// # Panics
+    /// When the service was not made by [`Service::configured`] with this type.
+    #[must_use]
+    #[track_caller]
+    pub fn watch<T: Section>(&self) -> Watched<T> {
+        self.loaded.watch(&place(self.name.as_str()))
+    }
+}
+
+impl std::fmt::Debug for ServiceContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceContext").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where the configuration of the service `name` stands.
+pub(crate) fn place(name: &str) -> String {
+    format!("app.{name}")
+}

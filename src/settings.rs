@@ -1,0 +1,74 @@
+//! The framework's configuration: one typed tree.
+
+use std::collections::BTreeMap;
+
+use mainstay_client as client;
+use mainstay_core::{
+    admin,
+    config::{Findings, Keys, Section},
+    lifecycle,
+    middleware::context,
+    server,
+};
+use mainstay_discovery as discovery;
+use serde::{Deserialize, Serialize};
+
+/// The framework's configuration. Every table has defaults; a service runs without any configuration.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Which services run here.
+    pub host: HostSettings,
+    /// The main listener.
+    pub server: server::Config,
+    /// The admin listener.
+    pub admin: admin::Config,
+    /// Bounds for starting and stopping components.
+    pub lifecycle: lifecycle::Config,
+    /// How the process ends.
+    pub drain: lifecycle::DrainConfig,
+    /// What is believed of a request's header fields, and its default deadline.
+    pub request: context::Config,
+    /// Outgoing calls.
+    pub client: client::Config,
+    /// Where other services are.
+    pub discovery: discovery::Config,
+    /// What is logged, and how.
+    #[cfg(feature = "telemetry")]
+    pub log: mainstay_telemetry::logs::Config,
+    /// Settings of single services, by name.
+    pub services: BTreeMap<String, ServiceSettings>,
+}
+
+/// Which services run in this process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HostSettings {
+    /// The names of the services that this process runs, of those that the program has. Default: all of them.
+    pub services: Option<Vec<String>>,
+}
+
+/// What the framework can be told of one service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServiceSettings {
+    /// An address of its own to listen on, with the other settings of `server`. Default: the first service that runs
+    /// here listens on `server.address`, the others are reachable within the process only.
+    pub address: Option<server::Address>,
+}
+
+impl Section for Settings {
+    fn check(&self, findings: &mut Findings) {
+        findings.within("server", |findings| self.server.check(findings));
+        findings.within("admin", |findings| self.admin.check(findings));
+        findings.within("drain", |findings| self.drain.check(findings));
+        findings.within("client", |findings| self.client.check(findings));
+    }
+
+    fn reloadable(keys: &mut Keys) {
+        let _ = keys;
+    }
+}

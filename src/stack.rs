@@ -1,0 +1,57 @@
+//! The order of the standard stack, outermost first. The only place that knows it.
+//!
+//! | layer | why here |
+//! |---|---|
+//! | [`context`] | ids, deadline and criticality are known to all below, and to every answer |
+//! | [`recover`] | nothing escapes; its 500 carries the ids that `context` made |
+//! | [`problem`] | what axum answers by itself is a problem document like all else |
+//! | [`deadline`] | all below may rely on it |
+//! | [`shed`] | cheap refusal before costly work |
+//! | [`body_limit`] | before bytes are read |
+//! | the service's own layers and routes | the user's code |
+//!
+//! Before it, in the server: bounds on connections, TLS, protocol detection, bounds on headers.
+
+use axum::Router;
+use mainstay_core::{
+    context::Ambient,
+    middleware::{context, deadline, problem, recover},
+};
+use tower::Layer;
+
+use crate::Settings;
+
+/// The routes of a service in the standard stack.
+pub(crate) type Standard = context::Context<recover::Recover<problem::Problems<deadline::Deadline<Router>>>>;
+
+/// What all stacks of a host share, and what each is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    ambient: Ambient,
+    settings: Settings,
+    panics: recover::Panics,
+}
+
+impl Stack {
+    /// A stack of its own for each service: one that is overloaded does not shed the others' requests.
+    pub(crate) fn new(settings: &Settings, ambient: Ambient, panics: recover::Panics) -> Self {
+        Self { ambient, settings: settings.clone(), panics }
+    }
+
+    /// Puts `routes` into the stack.
+    pub(crate) fn wrap(&self, routes: Router) -> Standard {
+        let layers = (
+            context::ContextLayer::new(self.settings.request).with_ambient(self.ambient.clone()),
+            recover::RecoverLayer::new(self.panics.clone()),
+            problem::ProblemLayer::new(),
+            deadline::DeadlineLayer::new(),
+        );
+        layers.layer(routes.with_state(()))
+    }
+}
+
+/// gRPC-Web beside gRPC: translated right at the service, so that the stack sees what the caller speaks.
+#[cfg(feature = "grpc")]
+pub(crate) fn grpc_web<S: crate::GrpcService>(service: S) -> tonic_web::GrpcWebService<S> {
+    tonic_web::GrpcWebLayer::new().layer(service)
+}
