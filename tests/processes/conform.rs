@@ -1,0 +1,77 @@
+//! The contract, checked from outside: a service built with Mainstay keeps every clause that was asked for. (That the
+//! suite finds what a plain service lacks is tested where the suite lives.)
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::harness::binary;
+
+/// The whole suite, process checks included, on a busy machine.
+const BOUND: Duration = Duration::from_secs(600);
+
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+async fn conform(arguments: &[String]) -> Output {
+    let mut command = Command::new(binary("mainstay"));
+    command.arg("conform").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    timeout(BOUND, command.output()).await.expect("the suite ends").unwrap()
+}
+
+/// Runs the suite on `command`, which is started with these ports; all that was asked for must pass.
+async fn conforms(command: &str, arguments: &[&str]) {
+    let [main, admin] = free_ports();
+    let settings = format!(
+        "{command} --set server.address=127.0.0.1:{main} --set admin.address=127.0.0.1:{admin} \
+         --set drain.delay=1s --set drain.timeout=5s --set server.bounds.header_read=2s \
+         --set server.bounds.first_byte=2s --set server.bounds.detect=2s --set server.bounds.body_idle=2s"
+    );
+    let report = std::env::temp_dir().join(format!("mainstay-conform-{main}.xml"));
+    let fixed = [
+        format!("http://127.0.0.1:{main}"),
+        format!("--admin=http://127.0.0.1:{admin}"),
+        format!("--command={settings}"),
+        "--drain-delay=1s".into(),
+        "--drain-timeout=5s".into(),
+        "--header-timeout=2s".into(),
+        "--bad-config=MAINSTAY_SERVER__ADDRESS=nonsense".into(),
+        "--bad-config=MAINSTAY_DRAIN__TIMEOUT=soon".into(),
+        format!("--junit={}", report.display()),
+    ];
+    let arguments: Vec<String> = fixed.into_iter().chain(arguments.iter().map(ToString::to_string)).collect();
+    let output = conform(&arguments).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}\n{said}");
+    let report_text = std::fs::read_to_string(&report).unwrap();
+    assert!(report_text.contains("<testcase"), "{report_text}");
+    std::fs::remove_file(report).unwrap();
+}
+
+#[tokio::test]
+async fn the_specimen_keeps_every_clause() {
+    let specimen = Path::new(env!("CARGO_BIN_EXE_specimen")).display().to_string();
+    let arguments = [
+        "--route=/hello",
+        "--slow-route=/slow?ms=1500",
+        "--hang-route=/never",
+        "--default-deadline=3s",
+        "--panic-route=/panic",
+        "--json-route=POST=/orders",
+        "--json-body={\"item\": \"anvil\", \"quantity\": 1}",
+        "--grpc",
+        "--grpc-service=mainstay.specimen.v1.Echo",
+        "--overload=2000",
+        "--require-all",
+    ];
+    conforms(&format!("{specimen} --set request.default_timeout=3s"), &arguments).await;
+}

@@ -1,0 +1,10 @@
+//! Mainstay as seen from outside: whole processes, real peers, raw sockets.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
+
+mod conform;
+mod foreign_clients;
+mod harness;
+mod lifecycle;
+mod restarts;
+mod stuck_peers;
