@@ -8,6 +8,7 @@ use mainstay_core::{
     Body, BoxError, Error,
     context::{Deadline, RequestContext},
     error::{Kind, Protocol},
+    server::Connection,
 };
 use tower_service::Service;
 
@@ -230,9 +231,6 @@ impl Shared {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => request.headers().get(header::HOST).cloned(),
         };
-        let address =
-            request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
-        let encrypted = false;
         let extensions = std::mem::take(request.extensions_mut());
         let headers = request.headers_mut();
 
@@ -244,6 +242,11 @@ impl Shared {
         for name in &self.removed {
             headers.remove(name);
         }
+        let connection = extensions.get::<Connection>();
+        // Under another server than Mainstay's there may be axum's word for it.
+        let connected = || extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
+        let address = connection.map_or_else(connected, Connection::remote);
+        let encrypted = connection.is_some_and(Connection::is_tls);
         edge::tell(headers, Caller { address, host: host.as_ref(), encrypted }, self.forwarded);
         self.via.add(headers, version);
         headers.insert(header::HOST, route.host.clone());
