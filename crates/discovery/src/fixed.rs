@@ -206,7 +206,11 @@ mod tests {
             (r#"orders = ["http://a:1", "a:1"]"#, "discovery.static.orders[1]", "the scheme is missing"),
             ("orders = [7]", "discovery.static.orders[0]", "an endpoint such as"),
             (r#"orders = [{ adress = "http://a:1" }]"#, "discovery.static.orders[0].adress", "address"),
-            (r#"orders = [{ address = "http://a:1", weight = 0 }]"#, "discovery.static.orders[0].weight", "from 1 to"),
+            (
+                r#"orders = [{ address = "http://a:1", weight = 0 }]"#,
+                "discovery.static.orders[0].weight",
+                "from 1 to",
+            ),
             ("Orders = []", "discovery.static.Orders", "is not the name of a service"),
         ];
         for (entry, key, message) in cases {

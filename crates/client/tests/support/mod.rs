@@ -1,4 +1,4 @@
-//! A server for the tests: real sockets, hyper's own graceful shutdown.
+//! A server for the tests: that of the framework, on real sockets.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,34 +9,25 @@
 
 pub(crate) mod raw;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use mainstay_client::{Client, discovery::fixed::Fixed};
+use mainstay_core::{
+    lifecycle::{Drain, Drainer, Phase},
+    server::{self, Stats},
+};
 use mainstay_discovery::Endpoint;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 /// How long a test waits for what should come at once, on a loaded machine.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// How many connections were accepted.
-    pub(crate) connections: Arc<AtomicUsize>,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    stats: Stats,
+    drainer: Drainer,
+    task: JoinHandle<server::Summary>,
 }
 
 impl Server {
@@ -45,52 +36,36 @@ impl Server {
     }
 
     pub(crate) async fn start_at(address: SocketAddr, router: Router) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, router, connections.clone(), stopped));
-        Self { address, connections, stop, task }
+        let mut config = server::Config::default();
+        config.address = address.to_string().parse().unwrap();
+        Self::start_with(&config, router).await
+    }
+
+    pub(crate) async fn start_with(config: &server::Config, router: Router) -> Self {
+        let server = server::Server::bind(config).unwrap();
+        let address = server.local_addr().unwrap_or_else(|| "127.0.0.1:1".parse().unwrap());
+        let (drainer, drain) = Drain::channel();
+        let stats = server.stats();
+        let task = tokio::spawn(server.serve(move |_| router.clone(), drain));
+        Self { address, stats, drainer, task }
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.address.into()
     }
 
-    pub(crate) fn accepted(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+    /// How many connections were accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.stats.snapshot().accepted
     }
 
-    /// Closes the listener, lets requests finish, closes the connections.
+    /// As a process that ends: the drain is announced, requests finish, connections are closed.
     pub(crate) async fn drain(self) {
-        let _ = self.stop.send(());
+        self.drainer.advance(Phase::Announced);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.drainer.advance(Phase::Closing);
         tokio::time::timeout(LONG, self.task).await.unwrap().unwrap();
     }
-}
-
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    connections: Arc<AtomicUsize>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let graceful = GracefulShutdown::new();
-    loop {
-        let (stream, _) = tokio::select! {
-            accepted = listener.accept() => accepted.unwrap(),
-            _ = &mut stopped => break,
-        };
-        connections.fetch_add(1, Ordering::SeqCst);
-        let service = TowerToHyperService::new(router.clone());
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-    }
-    drop(listener);
-    graceful.shutdown().await;
 }
 
 pub(crate) fn client_of(endpoints: impl IntoIterator<Item = Endpoint>) -> Client {
