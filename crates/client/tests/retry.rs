@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::{Router, http::StatusCode, routing::get};
 use mainstay_client::{Client, Config, Error, discovery::fixed::Fixed};
 use mainstay_core::error::Kind;
-use mainstay_discovery::Endpoint;
+use mainstay_discovery::{Endpoint, Protocol};
 use support::{LONG, Server, client_of, raw::Raw};
 
 /// An endpoint where nothing listens.
@@ -183,4 +183,49 @@ async fn an_answer_that_is_none_is_an_error_that_names_the_endpoint() {
     assert!(error.to_string().contains(&address), "{error}");
     assert_eq!(mainstay_core::Error::from(error).kind(), Kind::BadGateway);
     peer.await.unwrap();
+}
+
+const INTERNAL_ERROR: u32 = 2;
+const REFUSED_STREAM: u32 = 7;
+
+#[tokio::test]
+async fn a_stream_that_the_peer_did_not_work_on_is_sent_again_whatever_the_method() {
+    let raw = Raw::listen().await;
+    let client = client_of([raw.endpoint().with_protocol(Protocol::Http2)]);
+    let peer = tokio::spawn(async move {
+        let mut first = raw.accept().await;
+        first.start_http2().await;
+        let stream = first.headers().await.unwrap();
+        first.reset_stream(stream, REFUSED_STREAM).await;
+        // On the same connection: nothing is wrong with it.
+        let stream = first.headers().await.unwrap();
+        first.no_content(stream).await;
+
+        // The peer goes away, and says that it will not work on the stream that is under way.
+        let stream = first.headers().await.unwrap();
+        first.goaway(stream - 2).await;
+        let mut second = raw.accept().await;
+        second.start_http2().await;
+        let stream = second.headers().await.unwrap();
+        second.no_content(stream).await;
+
+        // A reset for another reason says nothing about what was done.
+        let stream = second.headers().await.unwrap();
+        second.reset_stream(stream, INTERNAL_ERROR).await;
+        let stream = second.headers().await.unwrap();
+        second.reset_stream(stream, INTERNAL_ERROR).await;
+        let stream = second.headers().await.unwrap();
+        second.no_content(stream).await;
+        assert_eq!(second.headers().await, None, "a POST was sent again");
+    });
+    for _ in 0..2 {
+        let response = client.post("http://stock/").body("once").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    }
+    let error = client.post("http://stock/").body("once").send().await.unwrap_err();
+    assert!(matches!(error, Error::Reset(_)), "{error:?}");
+    let response = client.get("http://stock/").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    drop(client);
+    tokio::time::timeout(LONG, peer).await.unwrap().unwrap();
 }

@@ -1,0 +1,71 @@
+//! What a call costs in process, and over loopback TCP: `cargo run --release -p mainstay-client --example call_cost`.
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program that measures and prints")]
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use mainstay_client::{Client, discovery::fixed::Fixed};
+use mainstay_core::{
+    BoxError,
+    context::{Deadline, RequestContext},
+    lifecycle::Drain,
+    middleware::context::ContextLayer,
+    server::{self, Server},
+};
+use mainstay_discovery::{Endpoint, Protocol};
+use tokio::time::Instant;
+
+const CALLS: u32 = 50_000;
+const ROUNDS: usize = 5;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    let router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer(ContextLayer::default());
+
+    let mut config = server::Config::default();
+    config.address = "127.0.0.1:0".parse()?;
+    let server = Server::bind(&config)?;
+    let port = server.local_addr().map_or(0, |address| address.port());
+    let served = router.clone();
+    // One thread for everything: what is measured is the work of both sides.
+    let (_drainer, drain) = Drain::channel();
+    let serving = tokio::spawn(server.serve(move |_| served.clone(), drain));
+
+    let fixed = Fixed::new()
+        .with("local", [Endpoint::in_process()])?
+        .with("tcp", [Endpoint::tcp("127.0.0.1", port)])?
+        .with("tcp2", [Endpoint::tcp("127.0.0.1", port).with_protocol(Protocol::Http2)])?;
+    let client = Client::new(fixed);
+    client.locals().insert(&"local".parse()?, router);
+
+    let context = RequestContext::new().with_deadline(Deadline::after(Duration::from_secs(3600)));
+    let mut least = [Duration::MAX; 3];
+    for _ in 0..ROUNDS {
+        for (name, least) in ["local", "tcp", "tcp2"].into_iter().zip(&mut least) {
+            let took = context.clone().scope(measure(&client, &format!("http://{name}/items/7"))).await?;
+            *least = took.min(*least);
+        }
+    }
+    let [local, tcp, tcp2] = least;
+    println!("in process      {local:>10.2?} a call");
+    println!("TCP, HTTP/1.1   {tcp:>10.2?} a call, {:.1} times as much", ratio(tcp, local));
+    println!("TCP, HTTP/2     {tcp2:>10.2?} a call, {:.1} times as much", ratio(tcp2, local));
+    serving.abort();
+    Ok(())
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
+}
+
+async fn measure(client: &Client, url: &str) -> Result<Duration, BoxError> {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        let text = client.get(url).send().await?.error_for_status()?.text().await?;
+        if text != "an item" {
+            return Err(format!("unexpected answer: {text}").into());
+        }
+    }
+    Ok(start.elapsed() / CALLS)
+}
