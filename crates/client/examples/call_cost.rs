@@ -21,7 +21,8 @@ const ROUNDS: usize = 5;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer(ContextLayer::default());
+    let router =
+        Router::new().route("/items/{id}", get(|| async { "an item" })).layer(ContextLayer::default());
 
     let mut config = server::Config::default();
     config.address = "127.0.0.1:0".parse()?;

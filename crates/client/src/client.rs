@@ -139,8 +139,8 @@ impl Client {
         &self.0.locals
     }
 
-    /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls made afterwards
-    /// open new ones.
+    /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls can still be made
+    /// afterwards; their HTTP/1.1 connections are not kept.
     ///
     /// # Errors
     /// [`StillRunning`] when requests are still under way.

@@ -56,3 +56,7 @@ pub use local::Locals;
 pub use mainstay_discovery as discovery;
 pub use request::RequestBuilder;
 pub use response::Response;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/client.md")]
+struct Guide;

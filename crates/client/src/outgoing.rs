@@ -1,6 +1,6 @@
 //! The headers that carry what belongs to a request to the next service.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use mainstay_core::context::{
     ATTEMPT, BAGGAGE, CRITICALITY, Deadline, GRPC_TIMEOUT, REQUEST_ID, REQUEST_TIMEOUT, RequestContext,
     SpanId, TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
@@ -35,12 +35,11 @@ pub(crate) fn propagate(context: Option<&RequestContext>, headers: &mut HeaderMa
     };
     if inside || !headers.contains_key(TRACEPARENT) {
         headers.insert(TRACEPARENT, context.trace().to_traceparent(SpanId::random()));
-        if let Some(state) = context.tracestate() {
-            headers.insert(TRACESTATE, state.clone());
-        }
     }
-    if let Some(baggage) = context.baggage() {
-        headers.insert(BAGGAGE, baggage.clone());
+    if inside {
+        // What arrived malformed is not in the context: a proxy that copied it does not pass it on.
+        replace(headers, TRACESTATE, context.tracestate());
+        replace(headers, BAGGAGE, context.baggage());
     }
     if inside || !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, context.request_id().to_header_value());
@@ -48,6 +47,13 @@ pub(crate) fn propagate(context: Option<&RequestContext>, headers: &mut HeaderMa
     if inside || !headers.contains_key(CRITICALITY) {
         headers.insert(CRITICALITY, HeaderValue::from_static(context.criticality().as_str()));
     }
+}
+
+fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value.clone()),
+        None => headers.remove(name),
+    };
 }
 
 /// What changes from attempt to attempt: its number, and what is left of the deadline. A default is not sent: it bounds
@@ -128,9 +134,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("copied"));
         headers.insert(TRACEPARENT, HeaderValue::from_static("copied"));
+        headers.insert(BAGGAGE, HeaderValue::from_static("copied"));
         propagate(Some(&context), &mut headers);
         assert_eq!(headers[REQUEST_ID], "id-1");
         assert_eq!(headers[TRACESTATE], "a=b");
+        assert!(!headers.contains_key(BAGGAGE));
         let sent = headers[TRACEPARENT].to_str().unwrap().to_owned();
         assert!(sent.contains(&context.trace().trace_id().to_string()), "{sent}");
 

@@ -58,3 +58,7 @@ pub struct Config {
 }
 
 impl mainstay_core::config::Section for Config {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/discovery.md")]
+struct Guide;

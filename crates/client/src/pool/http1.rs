@@ -118,17 +118,15 @@ impl Idle {
     }
 
     fn put(self: &Arc<Self>, sender: Sender, settings: &Settings) {
+        let stopping = settings.tasks.stopping();
         let mut stack = self.lock();
-        if stack.len() >= settings.max_idle {
+        // A closed client keeps no connections: the answers of its last calls end theirs.
+        if stack.len() >= settings.max_idle || stopping.is_cancelled() {
             return;
         }
         stack.push((sender, Instant::now()));
         if !self.has_reaper.swap(true, Ordering::Relaxed) {
-            settings.tasks.spawn_detached(reap(
-                Arc::downgrade(self),
-                settings.idle_timeout,
-                settings.tasks.stopping(),
-            ));
+            settings.tasks.spawn_detached(reap(Arc::downgrade(self), settings.idle_timeout, stopping));
         }
     }
 
