@@ -171,3 +171,15 @@ fn the_configuration_refuses_what_it_does_not_know() {
     assert!(serde_json::from_str::<Config>(r#"{"level": "info"}"#).is_err());
     assert!(serde_json::from_str::<Config>(r#"{"format": "xml"}"#).is_err());
 }
+
+#[test]
+fn a_wrong_filter_is_found_when_the_configuration_is_read() {
+    let load = |filter| {
+        let loader = mainstay_core::config::Loader::new().set(format!("log.filter={filter}"));
+        loader.tree::<Config>("log").load()
+    };
+    assert!(load("info,shop=debug").is_ok());
+    let errors = load("shop=loud").unwrap_err();
+    assert_eq!(errors.findings()[0].key.to_string(), "log.filter");
+    assert!(errors.to_string().contains("expected: directives such as `info`"), "{errors}");
+}

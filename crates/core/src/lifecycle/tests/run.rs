@@ -285,3 +285,19 @@ async fn a_run_that_is_dropped_cuts_what_serves_and_tells_tasks_to_stop() {
     entries.sort();
     assert_eq!(entries, ["cut", "told to stop"]);
 }
+
+#[test]
+fn a_delay_that_is_no_less_than_the_timeout_is_found_when_the_configuration_is_read() {
+    let load = |delay| {
+        crate::config::Loader::new()
+            .set(format!("drain.delay={delay}"))
+            .set("drain.timeout=20s")
+            .tree::<DrainConfig>("drain")
+            .load()
+    };
+    assert!(load("19s").is_ok());
+    let errors = load("20s").unwrap_err();
+    let finding = &errors.findings()[0];
+    assert_eq!(finding.key.to_string(), "drain.delay");
+    assert!(errors.to_string().contains("less than `timeout` (20s), which includes it"), "{errors}");
+}
