@@ -32,6 +32,13 @@ impl<R> Either<R> {
     }
 }
 
+/// Empty: what layers that answer by themselves (CORS preflights) need.
+impl<R> Default for Either<R> {
+    fn default() -> Self {
+        Self::Own { body: Full::default() }
+    }
+}
+
 impl<R: Body<Data = Bytes>> Body for Either<R> {
     type Data = Bytes;
     type Error = R::Error;

@@ -9,17 +9,24 @@
 //! | [`shed`] | an adaptive limit on the requests in flight | inside of `deadline`, before what costs |
 //! | [`concurrency`] | a fixed one | like `shed`, or on one route |
 //! | [`body_limit`] | bounds the bytes of a request's body | before the body is read |
+//! | `compression` (feature) | packs answers, unpacks requests within bounds | around the router |
+//! | [`cors`] | which other origins browsers may call from | outside of authentication |
+//! | [`security_headers`] | makes browsers careful | around the user's layers |
 //!
 //! All of them keep the inner service's error type and answer with a response; the answer follows the protocol of the
 //! request ([`Protocol`](crate::error::Protocol)). None boxes a future or a body on the way of a good answer, and none
 //! spawns: dropping the future of a request drops the handler's.
 
 pub mod body_limit;
+#[cfg(feature = "compression")]
+pub mod compression;
 pub mod concurrency;
 pub mod context;
+pub mod cors;
 pub mod deadline;
 pub mod problem;
 pub mod recover;
+pub mod security_headers;
 pub mod shed;
 
 mod body;

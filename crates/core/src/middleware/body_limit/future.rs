@@ -67,6 +67,13 @@ pin_project! {
     }
 }
 
+/// Empty.
+impl<R> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self { inner: Either::default() }
+    }
+}
+
 impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     type Data = Bytes;
     type Error = R::Error;

@@ -17,6 +17,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use body::RequestBody;
+#[cfg(feature = "compression")]
+pub(super) use body::length_limit_error;
 pub use future::{ResponseBody, ResponseFuture};
 
 use crate::error::{Error, Kind, Protocol};
@@ -63,7 +65,7 @@ pub struct BodyLimit<S> {
 pub(super) struct Limit(Arc<AtomicU64>);
 
 impl Limit {
-    fn new(max: u64) -> Self {
+    pub(super) fn new(max: u64) -> Self {
         Self(Arc::new(AtomicU64::new(max)))
     }
 

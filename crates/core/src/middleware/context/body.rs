@@ -25,6 +25,13 @@ impl<R> ResponseBody<R> {
     }
 }
 
+/// Empty.
+impl<R> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self::new(Either::default(), RequestContext::new())
+    }
+}
+
 impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     type Data = Bytes;
     type Error = R::Error;

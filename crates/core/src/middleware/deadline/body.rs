@@ -38,6 +38,13 @@ impl<R> ResponseBody<R> {
     }
 }
 
+/// Empty.
+impl<R> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self::new(Either::default(), None, Protocol::Http)
+    }
+}
+
 impl<R> Body for ResponseBody<R>
 where
     R: Body<Data = Bytes, Error: Into<BoxError>>,

@@ -43,6 +43,13 @@ impl<R: Body> ResponseBody<R> {
     }
 }
 
+/// Empty.
+impl<R: Body> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self { kind: Kind::Plain { body: Either::default() } }
+    }
+}
+
 /// A body whose first frame was looked at. Boxed, since it was polled before it had its place; only short texts are.
 pub(super) struct Peeked<R: Body> {
     first: Option<Result<Frame<R::Data>, R::Error>>,

@@ -27,6 +27,13 @@ impl<R> ResponseBody<R> {
     }
 }
 
+/// Empty.
+impl<R> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self::new(Either::default(), Panics::default())
+    }
+}
+
 impl<R> Body for ResponseBody<R>
 where
     R: Body<Data = Bytes, Error: Into<BoxError>>,

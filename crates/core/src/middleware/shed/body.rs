@@ -26,6 +26,13 @@ impl<R> ResponseBody<R> {
     }
 }
 
+/// Empty.
+impl<R> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self::new(Either::default(), None)
+    }
+}
+
 impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     type Data = Bytes;
     type Error = R::Error;

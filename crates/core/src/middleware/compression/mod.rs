@@ -1,0 +1,13 @@
+//! Compresses answers, and unpacks requests within bounds.
+#![doc = include_str!("README.md")]
+
+mod request;
+mod response;
+
+pub use request::{
+    Decompression, DecompressionConfig, DecompressionLayer, RequestBody, ResponseBody, ResponseFuture,
+};
+pub use response::{CompressionConfig, CompressionLayer, Worthwhile};
+
+#[cfg(test)]
+mod tests;
