@@ -45,19 +45,18 @@ where
     type Error = Infallible;
     type Future = Answering<S>;
 
-    fn call(&self, request: Request<hyper::body::Incoming>) -> Answering<S> {
+    fn call(&self, mut request: Request<hyper::body::Incoming>) -> Answering<S> {
         let in_flight = InFlight::new(&self.connection);
-        let (mut head, body) = request.into_parts();
-        let connects = head.method == Method::CONNECT;
-        let progress = match validate::check(&mut head, &self.connection.shared().bounds) {
+        let connects = *request.method() == Method::CONNECT;
+        let progress = match validate::check(&mut request, &self.connection.shared().bounds) {
             Err(refusal) => {
                 self.connection.shared().stats.malformed();
-                let protocol = error::Protocol::of(&head.headers);
+                let protocol = error::Protocol::of(request.headers());
                 Progress::Refused { response: Some(refusal.answer(protocol, &RequestContext::new())) }
             }
             Ok(()) => {
-                head.extensions.insert(self.connection.clone());
-                let request = Request::from_parts(head, Incoming::new(body, &self.connection));
+                request.extensions_mut().insert(self.connection.clone());
+                let request = request.map(|body| Incoming::new(body, &self.connection));
                 let mut service = self.service.borrow_mut();
                 match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(Ok(())) => Progress::Called { future: service.call(request) },
@@ -66,7 +65,7 @@ where
                     Poll::Pending => {
                         let clone = service.clone();
                         let waiting = mem::replace(&mut *service, clone);
-                        Progress::Waiting { service: waiting, request: Some(request) }
+                        Progress::Waiting { waiting: Some(Box::new((waiting, request))) }
                     }
                 }
             }
@@ -88,7 +87,8 @@ pin_project! {
 pin_project! {
     #[project = ProgressProjection]
     enum Progress<S, F> {
-        Waiting { service: S, request: Option<Request<Incoming>> },
+        // Boxed: it is rare, and would make every future as large as a request.
+        Waiting { waiting: Option<Box<(S, Request<Incoming>)>> },
         Called { #[pin] future: F },
         Refused { response: Option<Response<Full<Bytes>>> },
     }
@@ -103,46 +103,68 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (mut response, refused) = loop {
+        loop {
             let next = match this.progress.as_mut().project() {
                 ProgressProjection::Called { future } => {
                     let Ok(response) = ready!(future.poll(cx));
-                    break (response.map(|body| Content::Service { body }), false);
+                    return finish(response, this.in_flight, *this.connects);
                 }
-                ProgressProjection::Waiting { service, request } => {
-                    let Ok(()) = ready!(service.poll_ready(cx));
-                    match request.take() {
-                        Some(request) => Progress::Called { future: service.call(request) },
+                ProgressProjection::Waiting { waiting } => {
+                    if let Some(waiting) = waiting {
+                        let Ok(()) = ready!(waiting.0.poll_ready(cx));
+                    }
+                    match waiting.take() {
+                        Some(waiting) => {
+                            let (mut service, request) = *waiting;
+                            Progress::Called { future: service.call(request) }
+                        }
                         None => return Poll::Pending,
                     }
                 }
-                ProgressProjection::Refused { response } => match response.take() {
-                    Some(response) => break (response.map(|body| Content::Ours { body }), true),
-                    None => return Poll::Pending,
-                },
+                ProgressProjection::Refused { response } => {
+                    let (Some(response), Some(in_flight)) = (response.take(), this.in_flight.take()) else {
+                        return Poll::Pending;
+                    };
+                    let mut response = response.map(|body| Answer::new(Content::Ours { body }, in_flight));
+                    if response.body().in_flight.connection().protocol() == Protocol::Http1 {
+                        // The next request may be a smuggled part of this one.
+                        close(&mut response);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
             };
             this.progress.set(next);
-        };
-        // Polled again after its end, which no caller may do.
-        let Some(in_flight) = this.in_flight.take() else { return Poll::Pending };
-        if in_flight.connection().protocol() == Protocol::Http1 {
-            finish_http1(&mut response, &in_flight, *this.connects, refused);
-        } else if *this.connects && response.status().is_success() {
-            in_flight.connection().activity().tunnelled.set(true);
         }
-        Poll::Ready(Ok(response.map(|content| Answer::new(content, in_flight))))
     }
 }
 
-fn finish_http1<B>(response: &mut Response<B>, in_flight: &InFlight, connects: bool, refused: bool) {
-    let connection = in_flight.connection();
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
-        connection.activity().upgraded.set(true);
-    } else if refused || connection.shared().signal.phase() >= Phase::Announced {
-        // Contract LIFE 3. After a request that was not understood, the next one may be a smuggled part of it.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+fn finish<B: Body<Data = Bytes>>(
+    mut response: Response<B>,
+    in_flight: &mut Option<InFlight>,
+    connects: bool,
+) -> Poll<Result<Response<Answer<B>>, Infallible>> {
+    // None: polled again after its end, which no caller may do.
+    let Some(in_flight) = in_flight.take() else { return Poll::Pending };
+    let (connection, status) = (in_flight.connection(), response.status());
+    let tunnels = connects && status.is_success();
+    match connection.protocol() {
+        Protocol::Http1 if tunnels || status == StatusCode::SWITCHING_PROTOCOLS => {
+            connection.activity().upgraded.set(true);
+        }
+        // Contract LIFE 3.
+        Protocol::Http1 if connection.shared().signal.phase() >= Phase::Announced => close(&mut response),
+        Protocol::Http1 => {}
+        Protocol::Http2 => {
+            if tunnels {
+                connection.activity().tunnelled.set(true);
+            }
+        }
     }
+    Poll::Ready(Ok(response.map(|body| Answer::new(Content::Service { body }, in_flight))))
+}
+
+fn close<B>(response: &mut Response<B>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 pin_project! {

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -23,7 +23,8 @@ use crate::error::{Kind, find, mapping::Classify};
 /// HTTP/2 stream.
 pub struct Incoming {
     body: hyper::body::Incoming,
-    connection: Connection,
+    /// None where there is nothing to wait for.
+    connection: Option<Connection>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Something arrived since the timer was set.
     moved: bool,
@@ -79,12 +80,14 @@ impl Classify for Stalled {
 
 impl Incoming {
     pub(super) fn new(body: hyper::body::Incoming, connection: &Connection) -> Self {
-        Self { body, connection: connection.clone(), timer: None, moved: false, ended: false }
+        let connection = (!body.is_end_stream()).then(|| connection.clone());
+        Self { body, connection, timer: None, moved: false, ended: false }
     }
 
     #[cold]
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let bound = self.connection.shared().bounds.body_idle;
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Stalled> {
+        let Some(connection) = &self.connection else { return Poll::Pending };
+        let bound = connection.shared().bounds.body_idle;
         let timer = self.timer.get_or_insert_with(|| {
             self.moved = false;
             Box::pin(tokio::time::sleep(bound))
@@ -92,7 +95,10 @@ impl Incoming {
         if std::mem::take(&mut self.moved) {
             timer.as_mut().reset(Instant::now() + bound);
         }
-        timer.as_mut().poll(cx)
+        ready!(timer.as_mut().poll(cx));
+        connection.activity().unread.set(true);
+        connection.shared().stats.timeout(Bound::BodyIdle);
+        Poll::Ready(Stalled)
     }
 }
 
@@ -116,8 +122,8 @@ impl Body for Incoming {
             Poll::Ready(Some(Err(error))) => {
                 this.ended = true;
                 let error = BodyError::new(error);
-                if matches!(error, BodyError::Malformed(_)) {
-                    this.connection.shared().stats.malformed();
+                if let (BodyError::Malformed(_), Some(connection)) = (&error, &this.connection) {
+                    connection.shared().stats.malformed();
                 }
                 Poll::Ready(Some(Err(error)))
             }
@@ -126,13 +132,9 @@ impl Body for Incoming {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                if this.poll_stalled(cx).is_pending() {
-                    return Poll::Pending;
-                }
+                let stalled = ready!(this.poll_stalled(cx));
                 this.ended = true;
-                this.connection.activity().unread.set(true);
-                this.connection.shared().stats.timeout(Bound::BodyIdle);
-                Poll::Ready(Some(Err(BodyError::Stalled(Stalled))))
+                Poll::Ready(Some(Err(BodyError::Stalled(stalled))))
             }
         }
     }
@@ -148,8 +150,10 @@ impl Body for Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if !self.is_end_stream() {
-            self.connection.activity().unread.set(true);
+        if let Some(connection) = &self.connection
+            && !self.is_end_stream()
+        {
+            connection.activity().unread.set(true);
         }
     }
 }

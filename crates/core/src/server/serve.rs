@@ -386,7 +386,7 @@ where
                 Flow::Hello => (Some(Bound::Detect), at + limits.detect),
                 Flow::Blocked(_) => (Some(Bound::WriteIdle), at + limits.write_idle),
                 // A look now and then: a stream that the peer resets may end without waking this task.
-                Flow::Busy => (None, Instant::now() + limits.keep_alive_idle),
+                Flow::Busy => (None, at + limits.keep_alive_idle),
                 Flow::Idle(_) => (Some(Bound::KeepAliveIdle), at + limits.keep_alive_idle),
                 Flow::Ending(..) if activity.has_unsent() => (Some(Bound::WriteIdle), at + limits.write_idle),
                 Flow::Ending(..) => (None, at + GRACE),
@@ -410,7 +410,7 @@ where
                     ending = true;
                     http.as_mut().graceful_shutdown();
                 }
-                None if flow == Flow::Busy => {}
+                None if flow == Flow::Busy => since.again(),
                 _ => return Poll::Ready(Ok(())),
             }
         }

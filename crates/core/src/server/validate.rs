@@ -3,22 +3,22 @@
 
 use std::net::Ipv6Addr;
 
-use http::{HeaderValue, Method, Uri, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::Authority};
 
 use super::worker::Limits;
 use crate::error::{Error, Kind};
 
 /// Refuses a request that is not well-formed; brings the well-formed ones into the one form that services see.
-pub(super) fn check(head: &mut Parts, limits: &Limits) -> Result<(), Error> {
-    if target_length(&head.uri) > limits.max_uri_bytes {
+pub(super) fn check<B>(request: &mut Request<B>, limits: &Limits) -> Result<(), Error> {
+    if target_length(request.uri()) > limits.max_uri_bytes {
         return Err(Error::new(Kind::UriTooLong).with_detail("the request target is too long"));
     }
-    if head.headers.len() > limits.max_headers {
+    if request.headers().len() > limits.max_headers {
         return Err(
             Error::new(Kind::HeaderFieldsTooLarge).with_detail("the request has too many header fields")
         );
     }
-    if head.version >= Version::HTTP_2 { http2(head) } else { http1(head) }
+    if request.version() >= Version::HTTP_2 { http2(request) } else { http1(request) }
 }
 
 fn target_length(uri: &Uri) -> usize {
@@ -30,36 +30,40 @@ fn malformed(detail: &'static str) -> Error {
     Error::new(Kind::InvalidArgument).with_detail(detail)
 }
 
-fn http1(head: &mut Parts) -> Result<(), Error> {
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_authority(host.as_bytes()) => {}
+fn http1<B>(request: &mut Request<B>) -> Result<(), Error> {
+    match single(request.headers(), header::HOST)? {
+        Some(host) if is_authority(host.as_bytes()) => {}
+        Some(_) => return Err(malformed("the Host field is not a host with an optional port")),
         // RFC 9112 section 3.2: HTTP/1.0 has no such duty.
-        (None, _) if head.version <= Version::HTTP_10 => {}
-        (None, _) => return Err(malformed("the Host field is missing")),
-        (Some(_), Some(_)) => return Err(malformed("there is more than one Host field")),
-        (Some(_), None) => return Err(malformed("the Host field is not a host with an optional port")),
+        None if request.version() <= Version::HTTP_10 => {}
+        None => return Err(malformed("the Host field is missing")),
     }
-    let uri = &head.uri;
-    match (&head.method, uri.scheme_str(), uri.authority()) {
+    let (method, uri) = (request.method(), request.uri());
+    match (uri.scheme_str(), uri.authority()) {
+        // Origin form, section 3.2.1, and asterisk form, section 3.2.4.
+        (None, None) => match uri.path() {
+            _ if method == Method::CONNECT => {
+                Err(malformed("the target of CONNECT is not a host and a port"))
+            }
+            path if path.starts_with('/') => Ok(()),
+            "*" if method == Method::OPTIONS => Ok(()),
+            _ => Err(malformed("the request target is not a path")),
+        },
         // Authority form, section 3.2.3: a host and a port, nothing else.
-        (&Method::CONNECT, None, Some(authority)) => {
+        (None, Some(authority)) => {
+            if method != Method::CONNECT {
+                return Err(malformed("only CONNECT takes an authority as its target"));
+            }
             if uri.path_and_query().is_some() || !is_authority(authority.as_str().as_bytes()) {
                 return Err(malformed("the target of CONNECT is not a host and a port"));
             }
             if authority.port_u16().is_none() {
                 return Err(malformed("the target of CONNECT has no port"));
             }
+            Ok(())
         }
-        (&Method::CONNECT, ..) => return Err(malformed("the target of CONNECT is not a host and a port")),
-        // Origin form, section 3.2.1, and asterisk form, section 3.2.4.
-        (method, None, None) => match uri.path() {
-            "*" if method == Method::OPTIONS => {}
-            path if path.starts_with('/') => {}
-            _ => return Err(malformed("the request target is not a path")),
-        },
         // Absolute form, section 3.2.2: its authority is what counts, the Host field is ignored.
-        (_, Some("http" | "https"), Some(authority)) => {
+        (Some("http" | "https"), Some(authority)) if method != Method::CONNECT => {
             if !is_authority(authority.as_str().as_bytes()) {
                 return Err(malformed(
                     "the authority of the request target is not a host with an optional port",
@@ -67,24 +71,27 @@ fn http1(head: &mut Parts) -> Result<(), Error> {
             }
             let host = HeaderValue::from_str(authority.as_str())
                 .map_err(|_| malformed("the authority of the request target is not a host"))?;
-            head.headers.insert(header::HOST, host);
+            request.headers_mut().insert(header::HOST, host);
+            Ok(())
         }
-        (_, Some(_), _) => {
-            return Err(malformed("the scheme of the request target is neither http nor https"));
-        }
-        (_, None, Some(_)) => return Err(malformed("only CONNECT takes an authority as its target")),
+        _ if method == Method::CONNECT => Err(malformed("the target of CONNECT is not a host and a port")),
+        _ => Err(malformed("the scheme of the request target is neither http nor https")),
     }
-    Ok(())
 }
 
-fn http2(head: &mut Parts) -> Result<(), Error> {
-    // h2 has refused connection-specific fields, `te` other than `trailers`, unknown, repeated and late pseudo-fields.
-    let uri = &head.uri;
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+/// The value of a field that may be there once.
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&HeaderValue>, Error> {
+    // Nearly always no field is repeated, and then this one isn't.
+    if headers.keys_len() != headers.len() && headers.get_all(&name).iter().nth(1).is_some() {
         return Err(malformed("there is more than one Host field"));
     }
+    Ok(headers.get(name))
+}
+
+fn http2<B>(request: &mut Request<B>) -> Result<(), Error> {
+    // h2 has refused connection-specific fields, `te` other than `trailers`, unknown, repeated and late pseudo-fields.
+    let (method, uri) = (request.method(), request.uri());
+    let host = single(request.headers(), header::HOST)?;
     if host.is_some_and(|host| !is_authority(host.as_bytes())) {
         return Err(malformed("the Host field is not a host with an optional port"));
     }
@@ -98,28 +105,30 @@ fn http2(head: &mut Parts) -> Result<(), Error> {
                 return Err(malformed(":authority and the Host field name different hosts"));
             }
         }
-        None if head.method == Method::CONNECT => return Err(malformed("CONNECT has no :authority")),
+        None if method == Method::CONNECT => return Err(malformed("CONNECT has no :authority")),
         None if host.is_none() => return Err(malformed("there is neither :authority nor a Host field")),
         None => {}
     }
-    if head.method == Method::CONNECT && uri.scheme().is_none() {
+    if method == Method::CONNECT && uri.scheme().is_none() {
         return Ok(());
     }
     if !matches!(uri.scheme_str(), Some("http" | "https") | None) {
         return Err(malformed(":scheme is neither http nor https"));
     }
     match uri.path() {
-        "*" if head.method == Method::OPTIONS => {}
         path if path.starts_with('/') => {}
+        "*" if method == Method::OPTIONS => {}
         _ => return Err(malformed(":path is not a path")),
     }
-    join_cookies(head);
+    if request.headers().keys_len() != request.headers().len() {
+        join_cookies(request.headers_mut());
+    }
     Ok(())
 }
 
 /// RFC 9113 section 8.2.3: crumbs become one field before anybody sees them who doesn't speak HTTP/2.
-fn join_cookies(head: &mut Parts) {
-    let mut crumbs = head.headers.get_all(header::COOKIE).iter();
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
     let mut joined = first.as_bytes().to_vec();
     for crumb in std::iter::once(second).chain(crumbs) {
@@ -128,7 +137,7 @@ fn join_cookies(head: &mut Parts) {
     }
     // Parts of field values, and what joins them, are a field value.
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        head.headers.insert(header::COOKIE, joined);
+        headers.insert(header::COOKIE, joined);
     }
 }
 
@@ -174,22 +183,35 @@ fn is_ip_literal(text: &[u8]) -> bool {
 
 /// `reg-name` of RFC 3986 section 3.2.2, which covers IPv4 addresses.
 fn is_registered_name(name: &[u8]) -> bool {
+    if name.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        return !name.is_empty();
+    }
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {}
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {}
-            b'%' => {
-                let hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
-                if !hex(bytes.next()) || !hex(bytes.next()) {
-                    return false;
-                }
-            }
-            _ => return false,
+        let hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
+        let valid = PLAIN[usize::from(*byte)] || (*byte == b'%' && hex(bytes.next()) && hex(bytes.next()));
+        if !valid {
+            return false;
         }
     }
-    !name.is_empty()
+    true
 }
+
+/// The bytes of `unreserved` and `sub-delims` (RFC 3986 appendix A).
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~')
+            || matches!(
+                byte as u8,
+                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
+        byte += 1;
+    }
+    plain
+};
 
 #[cfg(test)]
 mod tests {

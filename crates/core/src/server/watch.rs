@@ -97,4 +97,9 @@ impl<K: PartialEq> Since<K> {
         }
         self.at
     }
+
+    /// Begins anew, as if it had just become so.
+    pub(super) fn again(&mut self) {
+        self.key = None;
+    }
 }
