@@ -27,12 +27,13 @@ use crate::{BoxError, context::RequestContext, error, lifecycle::Phase};
 pub(super) struct Handler<S> {
     /// hyper calls through `&self`, one call at a time; a clone for each request would copy the whole stack of layers.
     service: RefCell<S>,
+    seen_host: RefCell<validate::SeenHost>,
     connection: Connection,
 }
 
 impl<S> Handler<S> {
     pub(super) fn new(service: S, connection: Connection) -> Self {
-        Self { service: RefCell::new(service), connection }
+        Self { service: RefCell::new(service), seen_host: RefCell::default(), connection }
     }
 }
 
@@ -48,7 +49,9 @@ where
     fn call(&self, mut request: Request<hyper::body::Incoming>) -> Answering<S> {
         let in_flight = InFlight::new(&self.connection);
         let connects = *request.method() == Method::CONNECT;
-        let progress = match validate::check(&mut request, &self.connection.shared().bounds) {
+        let limits = &self.connection.shared().bounds;
+        let checked = validate::check(&mut request, limits, &mut self.seen_host.borrow_mut());
+        let progress = match checked {
             Err(refusal) => {
                 self.connection.shared().stats.malformed();
                 let protocol = error::Protocol::of(request.headers());

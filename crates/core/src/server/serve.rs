@@ -348,10 +348,13 @@ where
     let mut watch = Watch::new(signal);
     let mut since = Since::new();
     let mut old_at = age_limit(limits);
-    let mut ending = false;
+    let (mut ending, mut known) = (false, false);
     let came_late = signal.phase() >= Phase::Announced;
     let result = poll_fn(|cx| {
-        activity.note_task(cx.waker());
+        // The connection is a task of its own: its waker stays the same.
+        if !std::mem::replace(&mut known, true) {
+            activity.note_task(cx.waker());
+        }
         loop {
             let phase = signal.phase();
             if phase == Phase::Cut {

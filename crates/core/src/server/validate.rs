@@ -9,7 +9,7 @@ use super::worker::Limits;
 use crate::error::{Error, Kind};
 
 /// Refuses a request that is not well-formed; brings the well-formed ones into the one form that services see.
-pub(super) fn check<B>(request: &mut Request<B>, limits: &Limits) -> Result<(), Error> {
+pub(super) fn check<B>(request: &mut Request<B>, limits: &Limits, seen: &mut SeenHost) -> Result<(), Error> {
     if target_length(request.uri()) > limits.max_uri_bytes {
         return Err(Error::new(Kind::UriTooLong).with_detail("the request target is too long"));
     }
@@ -18,7 +18,28 @@ pub(super) fn check<B>(request: &mut Request<B>, limits: &Limits) -> Result<(), 
             Error::new(Kind::HeaderFieldsTooLarge).with_detail("the request has too many header fields")
         );
     }
-    if request.version() >= Version::HTTP_2 { http2(request) } else { http1(request) }
+    if request.version() >= Version::HTTP_2 { http2(request, seen) } else { http1(request, seen) }
+}
+
+/// The host of the last request of a connection: it was found well-formed, and the next one nearly always has the same.
+#[derive(Default)]
+pub(super) struct SeenHost(Vec<u8>);
+
+impl SeenHost {
+    /// Longer ones are looked at each time, and cost no memory.
+    const LONGEST: usize = 128;
+
+    fn is_authority(&mut self, text: &[u8]) -> bool {
+        if text == self.0 && !text.is_empty() {
+            return true;
+        }
+        let valid = is_authority(text);
+        if valid && text.len() <= Self::LONGEST {
+            self.0.clear();
+            self.0.extend_from_slice(text);
+        }
+        valid
+    }
 }
 
 fn target_length(uri: &Uri) -> usize {
@@ -30,9 +51,9 @@ fn malformed(detail: &'static str) -> Error {
     Error::new(Kind::InvalidArgument).with_detail(detail)
 }
 
-fn http1<B>(request: &mut Request<B>) -> Result<(), Error> {
+fn http1<B>(request: &mut Request<B>, seen: &mut SeenHost) -> Result<(), Error> {
     match single(request.headers(), header::HOST)? {
-        Some(host) if is_authority(host.as_bytes()) => {}
+        Some(host) if seen.is_authority(host.as_bytes()) => {}
         Some(_) => return Err(malformed("the Host field is not a host with an optional port")),
         // RFC 9112 section 3.2: HTTP/1.0 has no such duty.
         None if request.version() <= Version::HTTP_10 => {}
@@ -88,7 +109,7 @@ fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&Heade
     Ok(headers.get(name))
 }
 
-fn http2<B>(request: &mut Request<B>) -> Result<(), Error> {
+fn http2<B>(request: &mut Request<B>, seen: &mut SeenHost) -> Result<(), Error> {
     // h2 has refused connection-specific fields, `te` other than `trailers`, unknown, repeated and late pseudo-fields.
     let (method, uri) = (request.method(), request.uri());
     let host = single(request.headers(), header::HOST)?;
@@ -97,7 +118,7 @@ fn http2<B>(request: &mut Request<B>) -> Result<(), Error> {
     }
     match uri.authority() {
         Some(authority) => {
-            if !is_authority(authority.as_str().as_bytes()) {
+            if !seen.is_authority(authority.as_str().as_bytes()) {
                 return Err(malformed(":authority is not a host with an optional port"));
             }
             // RFC 9113 section 8.3.1.
