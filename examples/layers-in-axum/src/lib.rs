@@ -60,6 +60,5 @@ async fn report(context: RequestContext) -> String {
 }
 
 async fn bug() -> String {
-    let nothing: Option<String> = None;
-    nothing.expect("a bug, to show what becomes of it")
+    panic!("a bug, to show what becomes of it")
 }

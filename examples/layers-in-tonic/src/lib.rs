@@ -15,7 +15,13 @@ use mainstay_core::{
 use tonic::{Request, Response, Status, transport::Server};
 
 /// The generated code.
-#[allow(missing_docs, clippy::all, reason = "generated")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    reason = "generated"
+)]
 pub mod v1 {
     tonic::include_proto!("greeter.v1");
 }
