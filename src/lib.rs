@@ -30,6 +30,6 @@ pub use tonic;
 pub use client::Client;
 #[cfg(feature = "grpc")]
 pub use grpc::GrpcService;
-pub use host::{Host, HostError, Misfit, Running};
+pub use host::{Addresses, Host, HostError, Misfit, Running};
 pub use service::{Service, ServiceContext};
 pub use settings::{HostSettings, ServiceSettings, Settings};

@@ -1,5 +1,6 @@
 //! A process: services, one lifecycle, one admin listener.
 
+mod addresses;
 mod admin;
 mod listener;
 mod plan;
@@ -11,9 +12,10 @@ use mainstay_core::{
     Error, Result,
     config::{self, CommandLine, Loaded, Loader, UsageError, figment::Provider},
     error::Report,
-    lifecycle::{self, Component, DynComponent, Exit, Signals},
+    lifecycle::{self, Component, DynComponent, Exit, Signals, Stage},
 };
 
+pub use addresses::Addresses;
 pub use plan::Misfit;
 pub use running::Running;
 
@@ -29,7 +31,10 @@ pub struct Host {
     services: Vec<Service>,
     components: Vec<DynComponent>,
     loader: Loader,
+    announce: Option<Announce>,
 }
+
+type Announce = Box<dyn FnOnce(&Addresses) + Send>;
 
 /// Why a host did not start, or did not end cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +92,7 @@ impl Host {
     #[must_use]
     pub fn new() -> Self {
         let loader = Loader::new().environment_from_process();
-        Self { services: Vec::new(), components: Vec::new(), loader }
+        Self { services: Vec::new(), components: Vec::new(), loader, announce: None }
     }
 
     /// Adds a service. The order counts: the first one that runs here has the main listener.
@@ -114,6 +119,13 @@ impl Host {
     #[must_use]
     pub fn set(self, assignment: impl Into<String>) -> Self {
         self.load_with(|loader| loader.set(assignment))
+    }
+
+    /// Calls `announce` once [`Host::run`] has started everything: the moment to tell people where to go.
+    #[must_use]
+    pub fn announce(mut self, announce: impl FnOnce(&Addresses) + Send + 'static) -> Self {
+        self.announce = Some(Box::new(announce));
+        self
     }
 
     /// Changes how the configuration is read: from another directory, without the process's environment, in another
@@ -155,7 +167,18 @@ impl Host {
             return Ok(());
         }
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
-        Ok(self.plan()?.lifecycle.run_with(signals).await?)
+        let announce = self.announce.take();
+        let Plan { addresses, lifecycle, .. } = self.plan()?;
+        let observer = lifecycle.observer();
+        let mut run = std::pin::pin!(lifecycle.run_with(signals));
+        tokio::select! {
+            ended = &mut run => return Ok(ended?),
+            () = observer.reached(Stage::Running) => {}
+        }
+        if let Some(announce) = announce {
+            announce(&addresses);
+        }
+        Ok(run.await?)
     }
 
     /// Starts, and returns when every component has started: for tests, and for programs that are more than a host.

@@ -15,7 +15,7 @@ use mainstay_core::{
 use mainstay_discovery::{Endpoint, FirstOf, ServiceName, fixed::Fixed, memory::Registry};
 use tower::util::MapResponse;
 
-use super::{HostError, admin::Admin, listener::Listener};
+use super::{Addresses, HostError, admin::Admin, listener::Listener};
 use crate::{Service, Settings, service::ServiceContext, stack::Stack};
 
 /// How long connections of the client that are still busy are waited for, after everything else has stopped.
@@ -58,8 +58,7 @@ pub enum Misfit {
 /// What will run.
 pub(super) struct Plan {
     pub(super) client: Client,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) admin: Option<Admin>,
+    pub(super) addresses: Addresses,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -140,7 +139,7 @@ impl Plan {
             let client = client.clone();
             async move { Ok(client.close(CLOSE).await?) }
         });
-        Ok(Self { client, listeners, admin, lifecycle })
+        Ok(Self { client, addresses: Addresses { listeners, admin }, lifecycle })
     }
 }
 

@@ -9,12 +9,11 @@ use mainstay_core::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{HostError, admin::Admin, listener::Listener, plan::Plan};
+use super::{Addresses, HostError, plan::Plan};
 
 /// A host that runs. [`Running::stop`] ends it as SIGTERM would; dropping it ends it without a drain.
 pub struct Running {
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
+    addresses: Addresses,
     client: Client,
     shutdown: Shutdown,
     end: Ending,
@@ -24,12 +23,12 @@ type Ending = AbortOnDropHandle<Result<(), lifecycle::Error>>;
 
 impl Running {
     pub(super) async fn start(plan: Plan) -> Result<Self, HostError> {
-        let Plan { client, listeners, admin, lifecycle } = plan;
+        let Plan { client, addresses, lifecycle } = plan;
         let (shutdown, observer) = (lifecycle.shutdown(), lifecycle.observer());
         let run = lifecycle.run_with(futures_util::stream::pending());
         let mut end = Ending::new(Tasks::new().spawn_detached(run));
         tokio::select! {
-            () = observer.reached(Stage::Running) => Ok(Self { listeners, admin, client, shutdown, end }),
+            () = observer.reached(Stage::Running) => Ok(Self { addresses, client, shutdown, end }),
             ended = &mut end => match joined(ended) {
                 Ok(()) => Err(HostError::Ended),
                 Err(error) => Err(error),
@@ -40,19 +39,19 @@ impl Running {
     /// Where the main listener listens; `None` on a Unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listeners.first().and_then(Listener::address)
+        self.addresses.main()
     }
 
     /// Where the service `name` listens; `None` where it has no TCP listener.
     #[must_use]
     pub fn address_of(&self, name: &str) -> Option<SocketAddr> {
-        self.listeners.iter().find(|listener| listener.service() == name).and_then(Listener::address)
+        self.addresses.of(name)
     }
 
     /// Where the admin listener listens; `None` where it is disabled.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(Admin::address)
+        self.addresses.admin()
     }
 
     /// A client that reaches the services of this host and those that it is configured to find.
