@@ -2,44 +2,56 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use mainstay::{
-    Result,
+    Error, Result,
+    error::Kind,
     lifecycle::{self, Component},
 };
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tempfile::TempDir;
+
+/// How long a statement waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A database that belongs to one service. Started before the service answers, closed after its last request.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
-    name: String,
+    path: PathBuf,
     schema: &'static str,
     pool: SqlitePool,
+    temporary: Option<Arc<TempDir>>,
 }
 
 impl Database {
-    /// The database of `service`, in the file at `path`, or in memory. Nothing is opened before the start.
-    pub(crate) fn new(service: &str, path: Option<&Path>, schema: &'static str) -> Self {
-        let options = SqliteConnectOptions::new().foreign_keys(true).busy_timeout(Duration::from_secs(3));
-        let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(3));
-        let pool = match path {
-            Some(path) => {
-                let options = options
-                    .filename(path)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Normal);
-                pool.max_connections(4).connect_lazy_with(options)
+    /// A database in the file at `path`, or in a temporary one. It is opened at the start.
+    ///
+    /// Not in memory: there a database lives as long as its connection, and a request that is cancelled while it
+    /// begins a transaction takes its connection with it.
+    pub(crate) fn new(path: Option<&Path>, schema: &'static str) -> Result<Self> {
+        let (path, temporary) = match path {
+            Some(path) => (path.to_owned(), None),
+            None => {
+                let directory = tempfile::Builder::new().prefix("shop-").tempdir()?;
+                (directory.path().join("data.db"), Some(Arc::new(directory)))
             }
-            // A database in memory lives as long as its one connection.
-            None => pool.max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options),
         };
-        Self { name: format!("{service}.database"), schema, pool }
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal);
+        let pool =
+            SqlitePoolOptions::new().max_connections(4).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        Ok(Self { path, schema, pool, temporary })
     }
 
     /// For single statements.
@@ -55,14 +67,17 @@ impl Database {
 
     /// Makes the tables, unless they are there.
     pub(crate) async fn create(&self) -> Result<()> {
-        sqlx::raw_sql(self.schema).execute(&self.pool).await?;
+        sqlx::raw_sql(self.schema).execute(&self.pool).await.map_err(|error| {
+            let detail = format!("cannot open the database {}", self.path.display());
+            Error::new(Kind::Unavailable).with_detail(detail).with_source(error)
+        })?;
         Ok(())
     }
 }
 
 impl Component for Database {
     fn name(&self) -> &str {
-        &self.name
+        "database"
     }
 
     async fn start(&self, _: lifecycle::Context) -> Result<()> {
@@ -76,9 +91,12 @@ impl Component for Database {
 
     async fn stop(&self) -> Result<()> {
         self.pool.close().await;
+        if let Some(directory) = &self.temporary {
+            std::fs::remove_dir_all(directory.path())?;
+        }
         Ok(())
     }
 }
 
-/// Where a service keeps its database: a path, in place of memory.
+/// Where a service keeps its database: a path, in place of a temporary file.
 pub(crate) type Location = Option<PathBuf>;

@@ -1,3 +1,24 @@
-//! Under construction.
+//! A small shop: five services, in one process or in many. See the README beside it.
 
-fn main() {}
+mod banner;
+mod catalog;
+mod database;
+mod gateway;
+mod inventory;
+mod orders;
+mod payments;
+
+use mainstay::Host;
+
+#[tokio::main]
+async fn main() -> mainstay::Result<()> {
+    Host::new()
+        .service(gateway::service())
+        .service(catalog::service())
+        .service(orders::service())
+        .service(inventory::service())
+        .service(payments::service())
+        .announce(banner::print)
+        .run()
+        .await
+}

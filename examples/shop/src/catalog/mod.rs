@@ -55,7 +55,10 @@ async fn show(Path(sku): Path<String>) -> Result<Json<Product>> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay::axum::{body::{Body, to_bytes}, http::Request};
+    use mainstay::axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
     use tower::ServiceExt;
 
     use super::*;

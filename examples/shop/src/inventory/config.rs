@@ -10,7 +10,7 @@ use crate::database::Location;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
-    /// The SQLite file. Default: in memory, gone when the process ends.
+    /// The SQLite file. Default: a temporary one, gone when the process ends.
     pub(super) database: Location,
     /// How much there is of each product in a new database. Default: some of all.
     pub(super) stock: BTreeMap<String, u32>,

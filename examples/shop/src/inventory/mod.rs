@@ -8,7 +8,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use mainstay::{Result, Service, ServiceContext, lifecycle::{self, Component, Dependencies}};
+use mainstay::{
+    Result, Service, ServiceContext,
+    lifecycle::{self, Component, Dependencies},
+};
 
 use crate::database::Database;
 use config::Config;
@@ -36,10 +39,15 @@ pub(crate) fn service() -> Service {
 }
 
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
-    let database = Database::new(context.name(), config.database.as_deref(), store::SCHEMA);
+    let database = Database::new(config.database.as_deref(), store::SCHEMA)?;
     let store = Store::new(database.clone());
     let filling = Filling { store: store.clone(), config };
-    Ok(context.service().grpc(rpc::server(store)).descriptors(DESCRIPTORS).component(database).component(filling))
+    Ok(context
+        .service()
+        .grpc(rpc::server(store))
+        .descriptors(DESCRIPTORS)
+        .component(database)
+        .component(filling))
 }
 
 /// Puts the first stock into an empty database.
@@ -50,11 +58,11 @@ struct Filling {
 
 impl Component for Filling {
     fn name(&self) -> &str {
-        "inventory.stock"
+        "stock"
     }
 
     fn dependencies(&self) -> Dependencies {
-        Dependencies::on(["inventory.database"])
+        Dependencies::on(["database"])
     }
 
     async fn start(&self, _: lifecycle::Context) -> Result<()> {

@@ -1,10 +1,14 @@
 //! The gRPC side: input is checked here, the store does the rest.
 
-use mainstay::{Error, Result, tonic::{self, Request, Response, Status}};
+use mainstay::{
+    Error, Result,
+    tonic::{self, Request, Response, Status},
+};
 
 use super::{
     proto::{
-        GetStockRequest, GetStockResponse, Line, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse,
+        GetStockRequest, GetStockResponse, Line, ReleaseRequest, ReleaseResponse, ReserveRequest,
+        ReserveResponse,
         inventory_server::{Inventory, InventoryServer},
     },
     store::Store,
@@ -46,7 +50,10 @@ impl Inventory for Rpc {
         Ok(Response::new(ReleaseResponse {}))
     }
 
-    async fn get_stock(&self, request: Request<GetStockRequest>) -> Result<Response<GetStockResponse>, Status> {
+    async fn get_stock(
+        &self,
+        request: Request<GetStockRequest>,
+    ) -> Result<Response<GetStockResponse>, Status> {
         let GetStockRequest { skus } = request.into_inner();
         let mut lines = self.store.stock().await?;
         if !skus.is_empty() {

@@ -52,19 +52,21 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         for Line { sku, quantity } in lines {
-            let taken = sqlx::query("UPDATE stock SET available = available - ?1 WHERE sku = ?2 AND available >= ?1")
-                .bind(quantity)
-                .bind(sku)
-                .execute(&mut *transaction)
-                .await?;
+            let taken =
+                sqlx::query("UPDATE stock SET available = available - ?1 WHERE sku = ?2 AND available >= ?1")
+                    .bind(quantity)
+                    .bind(sku)
+                    .execute(&mut *transaction)
+                    .await?;
             if taken.rows_affected() == 0 {
                 let left: Option<u32> = sqlx::query_scalar("SELECT available FROM stock WHERE sku = ?")
                     .bind(sku)
                     .fetch_optional(&mut *transaction)
                     .await?;
                 return Err(match left {
-                    Some(left) => Error::new(Kind::FailedPrecondition)
-                        .with_detail(format!("not enough of `{sku}` in stock: {left} left, {quantity} wanted")),
+                    Some(left) => Error::new(Kind::FailedPrecondition).with_detail(format!(
+                        "not enough of `{sku}` in stock: {left} left, {quantity} wanted"
+                    )),
                     None => Error::new(Kind::NotFound).with_detail(format!("there is no product `{sku}`")),
                 });
             }
@@ -108,7 +110,11 @@ impl Store {
 
     /// How much is left of every product.
     pub(super) async fn stock(&self) -> Result<Vec<Line>> {
-        let rows = sqlx::query("SELECT sku, available FROM stock ORDER BY sku").fetch_all(self.database.pool()).await?;
-        rows.iter().map(|row| Ok(Line { sku: row.try_get("sku")?, quantity: row.try_get("available")? })).collect()
+        let rows = sqlx::query("SELECT sku, available FROM stock ORDER BY sku")
+            .fetch_all(self.database.pool())
+            .await?;
+        rows.iter()
+            .map(|row| Ok(Line { sku: row.try_get("sku")?, quantity: row.try_get("available")? }))
+            .collect()
     }
 }

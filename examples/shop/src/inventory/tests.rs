@@ -5,14 +5,20 @@ use std::sync::Arc;
 use mainstay::error::Kind;
 use tokio::task::JoinSet;
 
-use super::{proto::Line, store::{SCHEMA, Store}};
+use super::{
+    proto::Line,
+    store::{SCHEMA, Store},
+};
 use crate::database::Database;
 
 async fn store(stock: &[(&str, u32)]) -> Store {
-    let database = Database::new("inventory", None, SCHEMA);
+    let database = Database::new(None, SCHEMA).unwrap();
     database.create().await.unwrap();
     let store = Store::new(database);
-    store.fill(&stock.iter().map(|(sku, available)| ((*sku).to_owned(), *available)).collect()).await.unwrap();
+    store
+        .fill(&stock.iter().map(|(sku, available)| ((*sku).to_owned(), *available)).collect())
+        .await
+        .unwrap();
     store
 }
 
@@ -83,7 +89,7 @@ async fn a_dropped_reservation_leaves_no_half() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_at_once_never_sell_more_than_there_is() {
     let file = tempfile::tempdir().unwrap();
-    let database = Database::new("inventory", Some(&file.path().join("stock.db")), SCHEMA);
+    let database = Database::new(Some(&file.path().join("stock.db")), SCHEMA).unwrap();
     database.create().await.unwrap();
     let store = Arc::new(Store::new(database));
     store.fill(&[("mug".to_owned(), 25)].into()).await.unwrap();

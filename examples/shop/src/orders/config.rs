@@ -8,7 +8,7 @@ use crate::database::Location;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
-    /// The SQLite file. Default: in memory, gone when the process ends.
+    /// The SQLite file. Default: a temporary one, gone when the process ends.
     pub(super) database: Location,
     /// How long one try of a payment may take. Default 2 s.
     pub(super) payment_timeout: Duration,

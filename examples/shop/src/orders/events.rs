@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use futures_util::{Stream, stream};
 use mainstay::{
-    Drain,
     axum::response::sse::{Event, KeepAlive, Sse},
+    lifecycle::Drain,
 };
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -49,7 +49,9 @@ impl Changes {
             };
             let event = match next {
                 Some(Ok(change)) => Event::default().event("order").json_data(change).unwrap_or_default(),
-                Some(Err(RecvError::Lagged(missed))) => Event::default().event("missed").data(missed.to_string()),
+                Some(Err(RecvError::Lagged(missed))) => {
+                    Event::default().event("missed").data(missed.to_string())
+                }
                 Some(Err(RecvError::Closed)) | None => {
                     return Some((Ok(Event::default().event("bye").data("the service is going away")), None));
                 }

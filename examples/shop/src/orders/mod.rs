@@ -29,7 +29,7 @@ pub(crate) fn service() -> Service {
 }
 
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
-    let database = Database::new(context.name(), config.database.as_deref(), store::SCHEMA);
+    let database = Database::new(config.database.as_deref(), store::SCHEMA)?;
     let placing = Placing {
         store: store::Store::new(database.clone()),
         services: services::Services::new(context.client().clone(), config.payment_timeout.get()),
@@ -48,11 +48,11 @@ struct Underway {
 
 impl Component for Underway {
     fn name(&self) -> &str {
-        "orders.placing"
+        "placing"
     }
 
     fn dependencies(&self) -> Dependencies {
-        Dependencies::on(["orders.database"])
+        Dependencies::on(["database"])
     }
 
     async fn start(&self, _: lifecycle::Context) -> Result<()> {

@@ -1,6 +1,9 @@
 //! What an order is, and what may be ordered.
 
-use mainstay::{Error, Result, error::{Kind, Violation}};
+use mainstay::{
+    Error, Result,
+    error::{Kind, Violation},
+};
 use serde::{Deserialize, Serialize};
 
 /// More different products than this are no order.
@@ -86,9 +89,9 @@ impl Basket {
 impl Order {
     /// A new order.
     pub(super) fn new(items: Vec<Item>) -> Result<Self> {
-        let total = items.iter().try_fold(0u32, |sum, item| {
-            sum.checked_add(item.price_cents.checked_mul(item.quantity)?)
-        });
+        let total = items
+            .iter()
+            .try_fold(0u32, |sum, item| sum.checked_add(item.price_cents.checked_mul(item.quantity)?));
         let total_cents = total.ok_or_else(|| Error::invalid("items", "a total that can be paid"))?;
         let id = format!("{:032x}", fastrand::u128(..));
         Ok(Self { id, status: Status::Pending, reason: None, items, total_cents })
@@ -100,7 +103,8 @@ mod tests {
     use super::*;
 
     fn basket(items: &[(&str, u32)], token: &str) -> Basket {
-        let items = items.iter().map(|(sku, quantity)| Wanted { sku: (*sku).to_owned(), quantity: *quantity });
+        let items =
+            items.iter().map(|(sku, quantity)| Wanted { sku: (*sku).to_owned(), quantity: *quantity });
         Basket { items: items.collect(), payment_token: token.to_owned() }
     }
 

@@ -1,7 +1,7 @@
 //! `/orders`.
 
 use mainstay::{
-    Drain, Error, Result,
+    Error, Result,
     axum::{
         Router,
         extract::State,
@@ -11,6 +11,7 @@ use mainstay::{
     },
     error::Kind,
     extract::{Json, Path, Query},
+    lifecycle::Drain,
 };
 use serde::{Deserialize, Serialize};
 

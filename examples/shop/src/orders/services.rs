@@ -72,9 +72,11 @@ impl Services {
                 }
                 Err(error) => error,
             };
-            let no_answer = matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway);
+            let no_answer =
+                matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway);
             if !no_answer || tries == TRIES {
-                let detail = "the payment did not go through; the order was not placed and nothing is charged";
+                let detail =
+                    "the payment did not go through; the order was not placed and nothing is charged";
                 return Err(Error::new(Kind::Unavailable)
                     .with_detail(detail)
                     .with_retry_after(Duration::from_secs(5))
@@ -87,7 +89,7 @@ impl Services {
     }
 
     async fn try_to_pay(&self, order: &str, charge: &Charge) -> Result<Payment> {
-        let call = self.client.put(format!("http://payments/payments/{order}")).json(charge)?;
+        let call = self.client.put(format!("http://payments/payments/{order}")).json(charge);
         let answer = call.timeout(self.payment_timeout).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
@@ -117,7 +119,8 @@ fn stock_error(status: Status) -> Error {
 fn unavailable(part: &str, error: Error) -> Error {
     match error.kind() {
         kind @ (Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway) => {
-            let outer = Error::new(kind).with_detail(format!("{part} does not answer now; the order was not placed"));
+            let outer =
+                Error::new(kind).with_detail(format!("{part} does not answer now; the order was not placed"));
             outer.with_source(error.into_boxed())
         }
         _ => error,

@@ -34,12 +34,13 @@ impl Store {
 
     /// Ends a pending order; false if it is not pending any more.
     pub(super) async fn finish(&self, id: &str, status: Status, reason: Option<&str>) -> Result<bool> {
-        let done = sqlx::query("UPDATE orders SET status = ?, reason = ? WHERE id = ? AND status = 'pending'")
-            .bind(word(status))
-            .bind(reason)
-            .bind(id)
-            .execute(self.database.pool())
-            .await?;
+        let done =
+            sqlx::query("UPDATE orders SET status = ?, reason = ? WHERE id = ? AND status = 'pending'")
+                .bind(word(status))
+                .bind(reason)
+                .bind(id)
+                .execute(self.database.pool())
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -105,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_is_read_back_and_ends_once() {
-        let database = Database::new("orders", None, SCHEMA);
+        let database = Database::new(None, SCHEMA).unwrap();
         database.create().await.unwrap();
         let store = Store::new(database);
         let item = Item { sku: "mug".to_owned(), quantity: 2, price_cents: 1_250 };

@@ -14,7 +14,7 @@ pub(super) struct Config {
     pub(super) failure_rate: f64,
     /// Which of them fail: the same seed fails the same ones, by the order in which they come. Default 7.
     pub(super) seed: u64,
-    /// The SQLite file. Default: in memory, gone when the process ends.
+    /// The SQLite file. Default: a temporary one, gone when the process ends.
     pub(super) database: Location,
 }
 

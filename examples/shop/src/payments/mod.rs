@@ -52,7 +52,7 @@ pub(crate) fn service() -> Service {
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that a service is built by")]
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
-    let database = Database::new(context.name(), config.database.as_deref(), SCHEMA);
+    let database = Database::new(config.database.as_deref(), SCHEMA)?;
     let routes = routes::routes(database.clone(), Chaos::new(&config));
     Ok(context.service().http(routes).component(database))
 }

@@ -152,7 +152,7 @@ mod tests {
     use crate::payments::{SCHEMA, config::Config};
 
     async fn payments(failure_rate: f64) -> Router {
-        let database = Database::new("payments", None, SCHEMA);
+        let database = Database::new(None, SCHEMA).unwrap();
         database.create().await.unwrap();
         let config = Config { failure_rate, ..Config::default() };
         routes(database, Chaos::new(&config))

@@ -1,0 +1,182 @@
+//! A shop that is open: as one process or as four, and what its customers do there.
+
+use std::{fmt, ops::Deref, path::Path};
+
+use mainstay::{Client, axum::http::Method, discovery::fixed::Fixed};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    process::{Process, set, socket},
+    proto::{GetStockRequest, inventory_client::InventoryClient},
+};
+
+/// How the shop runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// All services in one process, on embedded defaults.
+    One,
+    /// Four processes that find each other through the files in `fleet/`.
+    Four,
+}
+
+pub(crate) struct Shop {
+    /// The first one is the door.
+    processes: Vec<Process>,
+    customer: Customer,
+    /// Sockets of the fleet; kept until the last process has ended.
+    _directory: TempDir,
+}
+
+impl Shop {
+    pub(crate) fn open(shape: Shape, values: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut processes = match shape {
+            Shape::One => vec![Process::shop(&set(values))],
+            Shape::Four => fleet(directory.path(), values),
+        };
+        for process in &mut processes {
+            process.find("readiness", |line| line.contains(r#""message":"ready""#).then_some(()));
+        }
+        let address =
+            processes[0].find("address", |line| line.strip_prefix("The shop is open at ").map(str::to_owned));
+        let endpoint = address.parse().expect("an address");
+        let client = Client::new(Fixed::new().with("shop", [endpoint]).expect("a name"));
+        Self { processes, customer: Customer { client }, _directory: directory }
+    }
+
+    /// The commands that it prints.
+    pub(crate) fn commands(&mut self) -> Vec<String> {
+        let mut commands = Vec::new();
+        self.processes[0].find("end of the commands", |line| {
+            if let Some(command) = line.strip_prefix("  curl ") {
+                commands.push(format!("curl {command}"));
+            }
+            (line == "Ctrl-C closes it.").then_some(())
+        });
+        commands
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(self) {
+        self.processes.into_iter().for_each(Process::kill);
+    }
+
+    /// Sends SIGTERM to every process, as a service manager would.
+    pub(crate) fn terminate(&self) {
+        self.processes.iter().for_each(Process::terminate);
+    }
+
+    /// Waits for the end of every process, and checks that it ends well.
+    pub(crate) fn ends_well(self) {
+        self.processes.into_iter().for_each(Process::ends_well);
+    }
+
+    /// Closes it.
+    pub(crate) fn close(self) {
+        self.terminate();
+        self.ends_well();
+    }
+}
+
+impl Deref for Shop {
+    type Target = Customer;
+
+    fn deref(&self) -> &Customer {
+        &self.customer
+    }
+}
+
+/// Somebody at the door. Outlives the shop.
+#[derive(Clone)]
+pub(crate) struct Customer {
+    client: Client,
+}
+
+impl Customer {
+    /// One request; the status and the JSON of the answer.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<String>) -> Answer {
+        let request = self.client.request(method, format!("http://shop{path}"));
+        let request = request.header("content-type", "application/json").body(body.into());
+        let answer = request.send().await.expect("an answer");
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+        let status = answer.status().as_u16();
+        let body = answer.text().await.expect("a body");
+        Answer {
+            status,
+            kind: kind.unwrap_or_default(),
+            json: serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, "").await
+    }
+
+    /// Orders so many of one product.
+    pub(crate) async fn order(&self, sku: &str, quantity: u32, token: &str) -> Answer {
+        let order =
+            serde_json::json!({"items": [{"sku": sku, "quantity": quantity}], "payment_token": token});
+        self.call(Method::POST, "/orders", order.to_string()).await
+    }
+
+    /// How much is left of a product: over gRPC, through the gateway.
+    pub(crate) async fn stock(&self, sku: &str) -> u32 {
+        let mut inventory = InventoryClient::new(self.client.channel("shop"));
+        let request = GetStockRequest { skus: vec![sku.to_owned()] };
+        let lines = inventory.get_stock(request).await.expect("an answer").into_inner().lines;
+        lines.iter().map(|line| line.quantity).sum()
+    }
+}
+
+/// Each process gets its file, with sockets in the place of the ports there.
+fn fleet(directory: &Path, values: &[(&str, &str)]) -> Vec<Process> {
+    let socket = |name| socket(directory, name);
+    let at = |name| format!("[{:?}]", socket(name));
+    ["gateway", "inventory", "payments", "orders"]
+        .into_iter()
+        .map(|name| {
+            let file = format!("{}/fleet/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let mut arguments = vec!["--config".to_owned(), file];
+            if name == "gateway" {
+                arguments.extend(set(&[("services.catalog.address", &socket("catalog"))]));
+            } else {
+                arguments.extend(set(&[("server.address", &socket(name))]));
+            }
+            for other in ["catalog", "inventory", "payments", "orders"] {
+                arguments.extend(set(&[(&format!("discovery.static.{other}"), &at(other))]));
+            }
+            arguments.extend(set(values));
+            Process::shop(&arguments)
+        })
+        .collect()
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// Checks that it is a problem document of this status with this detail.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, detail: &str) {
+        assert_eq!((self.status, self.kind.as_str()), (status, "application/problem+json"), "{self}");
+        assert_eq!(self.json["status"], status, "{self}");
+        assert!(self.json["detail"].as_str().unwrap_or("").contains(detail), "{self}");
+        assert_eq!(self.json["trace_id"].as_str().map(str::len), Some(32), "{self}");
+    }
+
+    /// The fields that a problem calls wrong.
+    pub(crate) fn wrong_fields(&self) -> Vec<&str> {
+        let errors = self.json["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().filter_map(|error| error["field"].as_str()).collect()
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.status, self.kind, self.json)
+    }
+}
