@@ -18,7 +18,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Client`] | one value for all calls; [`RequestBuilder`] and [`Response`] for those written by hand |
-//! | [`Channel`](grpc::Channel) | the same under a tonic client (feature `grpc`) |
+//! | `grpc::Channel` | the same under a tonic client (feature `grpc`) |
 //! | [`Locals`] | the services of this process, called as functions |
 //! | [`error`] | what can go wrong, by event |
 //! | `call` | one call: attempts until one is answered |
@@ -31,7 +31,7 @@
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
 //! dropping the future of a call ends the work on its behalf; a listed endpoint is never given up.
 //!
-//! Features: `grpc` adds [`grpc`]. TLS to endpoints is not there yet: `tls` adds nothing to this crate.
+//! Features: `grpc` adds the module `grpc`. TLS to endpoints is not there yet: `tls` adds nothing to this crate.
 
 mod balance;
 mod body;

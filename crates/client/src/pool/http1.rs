@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use mainstay_core::{Body, BoxError};
@@ -57,7 +58,7 @@ pub(crate) async fn send(
     let lease = |sender| Lease { sender, idle: Arc::downgrade(idle), settings: settings.clone() };
     while let Some(mut sender) = idle.take(settings.idle_timeout) {
         match sender.try_send_request(request).await {
-            Ok(response) => return Ok(Answer { response, lease: Some(lease(sender)) }),
+            Ok(response) => return Ok(idle.answer(response, lease(sender))),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => request = unsent,
                 None => return Err(Failed::exchange(error.into_error(), None)),
@@ -69,7 +70,7 @@ pub(crate) async fn send(
         Err(cause) => return Err(Failed::connect(cause, request)),
     };
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(Answer { response, lease: Some(lease(sender)) }),
+        Ok(response) => Ok(idle.answer(response, lease(sender))),
         Err(mut error) => {
             let body = error.take_message().map(Request::into_body);
             Err(Failed::exchange(error.into_error(), body))
@@ -101,6 +102,20 @@ where
 }
 
 impl Idle {
+    /// `Connection: close` (RFC 9112 section 9.6) says mostly that the whole server goes away, and it can't say so on
+    /// connections without a request. They are dropped before it closes them just when a request is written.
+    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Answer {
+        let mut connection = response.headers().get_all(header::CONNECTION).iter();
+        let close = |value: &HeaderValue| {
+            let mut options = value.as_bytes().split(|byte| *byte == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        };
+        if connection.any(close) {
+            self.lock().clear();
+        }
+        Answer { response, lease: Some(lease) }
+    }
+
     /// The connection that was used last, if it is still open.
     fn take(&self, idle_timeout: Duration) -> Option<Sender> {
         let mut stack = self.lock();
