@@ -28,21 +28,21 @@ pub(crate) fn from_wire(
         return Body::empty();
     }
     let hold = Some((lease, in_flight));
-    Body::new(Held { inner: incoming, hold, deadline: timer(deadline) })
+    Body::new(Held { inner: incoming, hold, deadline: explicit(deadline), timer: None })
 }
 
 /// The body of an answer from this process; an explicit deadline bounds it.
 pub(crate) fn from_process(body: Body, deadline: Deadline) -> Body {
-    match timer(deadline) {
+    match explicit(deadline) {
         Some(deadline) if !http_body::Body::is_end_stream(&body) => {
-            Body::new(Held { inner: body, hold: None, deadline: Some(deadline) })
+            Body::new(Held { inner: body, hold: None, deadline: Some(deadline), timer: None })
         }
         _ => body,
     }
 }
 
-fn timer(deadline: Deadline) -> Option<Sleep> {
-    deadline.is_explicit().then(|| tokio::time::sleep_until(deadline.at()))
+fn explicit(deadline: Deadline) -> Option<Deadline> {
+    deadline.is_explicit().then_some(deadline)
 }
 
 pin_project! {
@@ -50,8 +50,10 @@ pin_project! {
         #[pin]
         inner: B,
         hold: Option<(Option<Lease>, InFlight)>,
+        deadline: Option<Deadline>,
+        // Made at the first wait: most bodies are here with the head.
         #[pin]
-        deadline: Option<Sleep>,
+        timer: Option<Sleep>,
     }
 }
 
@@ -67,19 +69,31 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        if let Some(deadline) = this.deadline.as_mut().as_pin_mut() {
-            // Before the data: a peer that always has some more is bounded too.
-            if deadline.poll(cx).is_ready() {
+        let polled = this.inner.as_mut().poll_frame(cx);
+        if let Some(deadline) = this.deadline {
+            let over = match polled {
+                // A peer that always has some more is bounded too.
+                Poll::Ready(Some(_)) => deadline.has_passed(),
+                Poll::Ready(None) => false,
+                Poll::Pending => {
+                    if this.timer.is_none() {
+                        this.timer.set(Some(tokio::time::sleep_until(deadline.at())));
+                    }
+                    this.timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready())
+                }
+            };
+            if over {
                 *this.hold = None;
                 return Poll::Ready(Some(Err(Box::new(Elapsed::new()))));
             }
         }
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let frame = ready!(polled);
         let failed = matches!(frame, Some(Err(_)));
         if failed {
             *this.hold = None;
         } else if frame.is_none() || this.inner.is_end_stream() {
-            this.deadline.set(None);
+            *this.deadline = None;
+            this.timer.set(None);
             if let Some((Some(lease), _)) = this.hold.take() {
                 lease.release();
             }

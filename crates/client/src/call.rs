@@ -11,13 +11,14 @@ use mainstay_discovery::{Address, Protocol};
 use tokio::time::Instant;
 
 use crate::{
+    balance::health::Claim,
     body,
     client::Inner,
     error::Error,
     outgoing,
     pool::{Answer, Failed, Step, Version},
     retry::{self, Failure, payload::Payload},
-    target::{Place, Target},
+    target::{Member, Place, Target},
 };
 
 /// The wait before an endpoint is tried that this call has tried already; doubled each time.
@@ -53,18 +54,23 @@ impl<'a> Call<'a> {
         }
         self.target.budget.deposit();
         let until = self.deadline.at();
-        match tokio::time::timeout_at(until, self.attempts(parts, body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.elapsed()),
-        }
+        let (member, claim) = self.target.choose(&[]).ok_or_else(|| self.no_endpoint())?;
+        let outcome = if *member.endpoint.address() == Address::InProcess {
+            tokio::time::timeout_at(until, self.in_process(parts, body)).await
+        } else {
+            // In a box: it is large, and a call in process should not pay for moving it.
+            tokio::time::timeout_at(until, Box::pin(self.attempts(member, claim, parts, body))).await
+        };
+        outcome.unwrap_or_else(|_| Err(self.elapsed()))
     }
 
-    async fn attempts(&mut self, parts: Parts, body: Body) -> Result<Response<Body>, Error> {
-        let (member, mut claim) = self.target.choose(&[]).ok_or_else(|| self.no_endpoint())?;
-        if *member.endpoint.address() == Address::InProcess {
-            return self.in_process(parts, body).await;
-        }
-        let mut member = member;
+    async fn attempts(
+        &mut self,
+        mut member: Member,
+        mut claim: Claim,
+        parts: Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Error> {
         let mut payload = Payload::new(body);
         let mut tried: Vec<Arc<Place>> = Vec::new();
         let mut attempt = 0;

@@ -112,13 +112,21 @@ impl Client {
     /// Dropping the future ends the call: an HTTP/1.1 connection is closed, an HTTP/2 stream is reset, a call in
     /// process is dropped. Dropping the body of the answer before its end does the same.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        let target = self.target(service_of(request.uri())?)?;
+        self.send_to(&target, request).await
+    }
+
+    pub(crate) async fn send_to(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
         let (mut parts, body) = request.into_parts();
-        let target = self.target(service_of(&parts.uri)?)?;
         let context = RequestContext::current();
         let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         parts.extensions.clear();
-        Call::new(&self.0, &target, context.as_ref(), deadline).run(parts, body).await
+        Call::new(&self.0, target, context.as_ref(), deadline).run(parts, body).await
     }
 
     /// A channel for the clients that tonic generates: `InventoryClient::new(client.channel("inventory"))`.
@@ -152,7 +160,7 @@ impl Client {
         self.0.settings.tasks.stop(bound).await
     }
 
-    fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
+    pub(crate) fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
         if let Some(target) = self.0.targets.load().get(name) {
             return Ok(target.clone());
         }
@@ -203,7 +211,7 @@ impl Builder {
 }
 
 /// The name of the service in a URL.
-fn service_of(url: &Uri) -> Result<&str, Error> {
+pub(crate) fn service_of(url: &Uri) -> Result<&str, Error> {
     let invalid = |reason: &str| Err(Error::invalid(url, reason));
     match url.scheme_str() {
         Some("http") => {}

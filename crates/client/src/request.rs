@@ -9,7 +9,7 @@ use mainstay_core::{
 };
 use serde::Serialize;
 
-use crate::{Client, Response, error::Error};
+use crate::{Client, Response, client::service_of, error::Error};
 
 /// A request that is being put together. What is wrong with it is told by [`RequestBuilder::send`].
 #[derive(Debug)]
@@ -93,8 +93,15 @@ impl RequestBuilder {
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let answer = self.client.send(request).await?;
-        Response::new(answer, &self.client, method, uri)
+        let target = self.client.target(service_of(&uri)?)?;
+        let answer = self.client.send_to(&target, request).await?;
+        Ok(Response::new(
+            answer,
+            target.service.clone(),
+            self.client.config().max_body.as_usize(),
+            method,
+            uri,
+        ))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Request<Body>) -> Result<(), Error>) {

@@ -9,7 +9,7 @@ use mainstay_core::Body;
 use mainstay_discovery::ServiceName;
 use serde::de::DeserializeOwned;
 
-use crate::{Client, error::Error};
+use crate::error::Error;
 
 /// The head of an answer, and the body to come.
 #[derive(Debug)]
@@ -24,13 +24,12 @@ pub struct Response {
 impl Response {
     pub(crate) fn new(
         inner: http::Response<Body>,
-        client: &Client,
+        service: ServiceName,
+        max_body: usize,
         method: Method,
         uri: Uri,
-    ) -> Result<Self, Error> {
-        let service = ServiceName::new(uri.host().unwrap_or_default());
-        let service = service.map_err(|error| Error::invalid(&uri, error))?;
-        Ok(Self { inner, service, method, uri, max_body: client.config().max_body.as_usize() })
+    ) -> Self {
+        Self { inner, service, method, uri, max_body }
     }
 
     /// The status.
