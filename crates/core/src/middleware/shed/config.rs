@@ -10,13 +10,18 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The limit before anything was measured, in requests. Default: 64.
+    /// Response times up to this are never taken for a queue: a standing queue this short hurts nobody, and callers
+    /// who send many requests at once are not refused for it (the *target* of CoDel, RFC 8289). Keep it well below
+    /// the deadlines of the callers. Default: 100 ms.
+    pub target: Duration,
+    /// The limit before anything was measured, in requests. Default: 512.
     pub initial: u32,
     /// The limit never falls below this, in requests. Default: 4.
     pub min: u32,
     /// The limit never rises above this, in requests. Default: 10,000.
     pub max: u32,
-    /// How much longer than without a queue a request may take, as a factor, before the limit falls. Larger values
+    /// How much longer than without a queue a request may take, as a factor, before the limit falls, where that is more
+    /// than `target`. Larger values
     /// use the service up better and make its callers wait longer. 1.1 to 10. Default: 1.5.
     pub tolerance: f64,
     /// The shortest time over which response times are gathered. Default: 100 ms.
@@ -47,7 +52,8 @@ pub struct Shares {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            initial: 64,
+            target: Duration::from_millis(100),
+            initial: 512,
             min: 4,
             max: 10_000,
             tolerance: 1.5,

@@ -3,11 +3,16 @@
 //! The method is the gradient of Netflix's concurrency-limits ("Performance Under Load", 2018, and `Gradient2Limit`),
 //! as Envoy's adaptive concurrency filter refined it:
 //!
-//! `limit = limit · clamp(tolerance · baseline / median, 0.5, tolerance) + headroom`, `headroom = √limit / 2`.
+//! `limit = limit · clamp(tolerated / median, 0.5, tolerance) + headroom`, where
+//! `tolerated = max(tolerance · baseline, target)` and `headroom = √limit / 2`.
+//!
+//! The target is CoDel's (RFC 8289): a gradient alone takes a queue of 2 ms before work of 1 ms for overload, and would
+//! refuse the callers of a quick service that loses nothing by it. While the tolerated time is the target, the baseline
+//! doesn't matter and isn't probed.
 //!
 //! *Stable*: with the service saturated, Little's law makes the median response time `limit / throughput`, so that
-//! `limit · tolerance · baseline / median` is `tolerance · (requests that the service works on at once)` whatever the
-//! limit was. The map has one fixed point, and a slope of `1 / (4 √limit)` there; half of each step is taken.
+//! `limit · tolerated / median` is `tolerated · throughput` whatever the limit was: the requests in flight at which
+//! each takes the tolerated time. The map has one fixed point, and a slope of `1 / (4 √limit)` there; half of each step is taken.
 //! A window counts only requests that began in it, and lasts at least two response times, so that no step is taken
 //! on what an earlier limit caused (which is what makes such loops swing).
 //!
@@ -111,7 +116,11 @@ impl Estimate {
             Mode::Learning => {
                 self.baseline = median;
                 self.mode = Mode::Steady;
-                if unused { self.schedule_probe(now, Duration::ZERO) } else { self.probe(now) }
+                if unused || median <= self.target() {
+                    self.schedule_probe(now, Duration::ZERO);
+                } else {
+                    self.probe(now);
+                }
             }
             Mode::Probing { since, settling: true, resume, last_median, first } => {
                 self.mode = Mode::Probing { since, settling: false, resume, last_median, first };
@@ -151,10 +160,11 @@ impl Estimate {
         self.set(self.limit + (target - self.limit) / 2.0);
 
         // A queue of its own making is gone within a few windows: then it was something else that got slower.
-        let senseless = median > DOUBTFUL * self.config.tolerance * self.baseline;
+        let senseless = median > DOUBTFUL * self.tolerated();
         self.stuck = if senseless { self.stuck + 1 } else { 0 };
         let doubted = self.stuck >= DOUBT && self.quiet_until.is_none_or(|until| now >= until);
-        if doubted || self.next_probe.is_some_and(|at| now >= at) {
+        let due = self.tolerated() > self.target() && self.next_probe.is_some_and(|at| now >= at);
+        if doubted || due {
             self.probe(now);
         }
     }
@@ -176,7 +186,16 @@ impl Estimate {
     }
 
     fn gradient(&self, median: f64) -> f64 {
-        self.config.tolerance * self.baseline / median
+        self.tolerated() / median
+    }
+
+    /// The response time, in seconds, that is not taken for a queue.
+    fn tolerated(&self) -> f64 {
+        (self.config.tolerance * self.baseline).max(self.target())
+    }
+
+    fn target(&self) -> f64 {
+        self.config.target.as_secs_f64()
     }
 
     fn floor(&self) -> f64 {
