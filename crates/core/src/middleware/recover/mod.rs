@@ -43,9 +43,9 @@ impl Panics {
         let (trace_id, request_id) = (context.trace().trace_id(), context.request_id());
         match backtrace {
             Some(backtrace) => {
-                tracing::error!(%message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
+                tracing::error!(panic = %message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
             }
-            None => tracing::error!(%message, %location, %trace_id, %request_id, "a handler panicked"),
+            None => tracing::error!(panic = %message, %location, %trace_id, %request_id, "a handler panicked"),
         }
     }
 }
