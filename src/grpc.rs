@@ -54,9 +54,11 @@ impl Mounted {
         self.descriptors.push(set);
     }
 
-    /// The routes that go with gRPC services: health, and reflection where they were described. A service without any
-    /// answers for its health too: it may be a gateway to some, or sit behind a balancer that asks over gRPC.
+    /// The routes that go with gRPC services: their health, and reflection where they were described.
     pub(crate) fn companions(&self, health: &Registry) -> Result<Router, InvalidDescriptors> {
+        if self.names.is_empty() {
+            return Ok(Router::new());
+        }
         for name in &self.names {
             health.add_service(*name);
         }
@@ -70,5 +72,5 @@ impl Mounted {
 
 /// The routes of one gRPC service.
 fn routes<S: GrpcService>(service: S) -> Router {
-    Router::new().route_service(&format!("/{}/{{*method}}", S::NAME), stack::grpc_web(service))
+    Router::new().route_service(&format!("/{}/{{*method}}", S::NAME), stack::grpc(service))
 }

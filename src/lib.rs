@@ -32,4 +32,4 @@ pub use client::Client;
 pub use grpc::GrpcService;
 pub use host::{Addresses, Host, HostError, Misfit, Running};
 pub use service::{Service, ServiceContext};
-pub use settings::{HostSettings, ServiceSettings, Settings};
+pub use settings::{BodySettings, HostSettings, ServiceSettings, Settings};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use mainstay_client as client;
 use mainstay_core::{
     admin,
-    config::{Findings, Keys, Section},
+    config::{ByteSize, Findings, Section},
     lifecycle,
-    middleware::context,
+    middleware::{context, shed},
     server,
 };
 use mainstay_discovery as discovery;
@@ -30,6 +30,10 @@ pub struct Settings {
     pub drain: lifecycle::DrainConfig,
     /// What is believed of a request's header fields, and its default deadline.
     pub request: context::Config,
+    /// Adaptive shedding under overload.
+    pub shed: shed::Config,
+    /// Bounds on request bodies.
+    pub body: BodySettings,
     /// Outgoing calls.
     pub client: client::Config,
     /// Where other services are.
@@ -39,6 +43,22 @@ pub struct Settings {
     pub log: mainstay_telemetry::logs::Config,
     /// Settings of single services, by name.
     pub services: BTreeMap<String, ServiceSettings>,
+}
+
+/// Bounds on request bodies.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BodySettings {
+    /// The largest body, in bytes; more is answered with 413. A `BodyLimitLayer` on a route says otherwise for it; gRPC
+    /// bounds messages instead. Default 2 MiB.
+    pub max_bytes: ByteSize,
+}
+
+impl Default for BodySettings {
+    fn default() -> Self {
+        Self { max_bytes: ByteSize::from_mib(2) }
+    }
 }
 
 /// Which services run in this process.
@@ -64,11 +84,10 @@ impl Section for Settings {
     fn check(&self, findings: &mut Findings) {
         findings.within("server", |findings| self.server.check(findings));
         findings.within("admin", |findings| self.admin.check(findings));
+        findings.within("lifecycle", |findings| self.lifecycle.check(findings));
         findings.within("drain", |findings| self.drain.check(findings));
+        findings.within("shed", |findings| self.shed.check(findings));
         findings.within("client", |findings| self.client.check(findings));
-    }
-
-    fn reloadable(keys: &mut Keys) {
-        let _ = keys;
+        findings.within("discovery", |findings| self.discovery.check(findings));
     }
 }

@@ -15,14 +15,16 @@
 use axum::Router;
 use mainstay_core::{
     context::Ambient,
-    middleware::{context, deadline, problem, recover},
+    middleware::{body_limit, context, deadline, problem, recover, shed},
 };
 use tower::Layer;
 
 use crate::Settings;
 
 /// The routes of a service in the standard stack.
-pub(crate) type Standard = context::Context<recover::Recover<problem::Problems<deadline::Deadline<Router>>>>;
+pub(crate) type Standard = context::Context<
+    recover::Recover<problem::Problems<deadline::Deadline<shed::Shed<body_limit::BodyLimit<Router>>>>>,
+>;
 
 /// What all stacks of a host share, and what each is made of.
 #[derive(Debug, Clone)]
@@ -30,12 +32,19 @@ pub(crate) struct Stack {
     ambient: Ambient,
     settings: Settings,
     panics: recover::Panics,
+    limiter: shed::Limiter,
 }
 
 impl Stack {
     /// A stack of its own for each service: one that is overloaded does not shed the others' requests.
     pub(crate) fn new(settings: &Settings, ambient: Ambient, panics: recover::Panics) -> Self {
-        Self { ambient, settings: settings.clone(), panics }
+        let limiter = shed::Limiter::new(settings.shed);
+        Self { ambient, settings: settings.clone(), panics, limiter }
+    }
+
+    /// The adaptive limit of this stack.
+    pub(crate) fn limiter(&self) -> &shed::Limiter {
+        &self.limiter
     }
 
     /// Puts `routes` into the stack.
@@ -45,13 +54,16 @@ impl Stack {
             recover::RecoverLayer::new(self.panics.clone()),
             problem::ProblemLayer::new(),
             deadline::DeadlineLayer::new(),
+            shed::ShedLayer::new(self.limiter.clone()),
+            body_limit::BodyLimitLayer::overridable(self.settings.body.max_bytes.get()),
         );
         layers.layer(routes.with_state(()))
     }
 }
 
-/// gRPC-Web beside gRPC: translated right at the service, so that the stack sees what the caller speaks.
+/// One gRPC service: gRPC-Web is translated right at it, so that the stack sees what the caller speaks. gRPC bounds
+/// each message (tonic: 4 MiB), and a stream of them may go on for ever: the bound on bodies is lifted.
 #[cfg(feature = "grpc")]
-pub(crate) fn grpc_web<S: crate::GrpcService>(service: S) -> tonic_web::GrpcWebService<S> {
-    tonic_web::GrpcWebLayer::new().layer(service)
+pub(crate) fn grpc<S: crate::GrpcService>(service: S) -> body_limit::BodyLimit<tonic_web::GrpcWebService<S>> {
+    (body_limit::BodyLimitLayer::new(u64::MAX), tonic_web::GrpcWebLayer::new()).layer(service)
 }

@@ -81,6 +81,8 @@ impl HostError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Misfit(_) => Exit::Configuration,
+            #[cfg(feature = "telemetry")]
+            Self::Logs(_) => Exit::Configuration,
             Self::Lifecycle(error) => Exit::from(error),
             _ => Exit::Failure,
         }
@@ -121,7 +123,7 @@ impl Host {
         self.load_with(|loader| loader.set(assignment))
     }
 
-    /// Calls `announce` once [`Host::run`] has started everything and is ready: the moment to tell people where to go.
+    /// Calls `announce` once [`Host::run`] has started everything: the moment to tell people where to go.
     #[must_use]
     pub fn announce(mut self, announce: impl FnOnce(&Addresses) + Send + 'static) -> Self {
         self.announce = Some(Box::new(announce));
@@ -139,20 +141,22 @@ impl Host {
     /// Runs until SIGTERM or SIGINT, drains and stops (contract LIFE). Reads the command line of the process; see
     /// `--help`.
     ///
-    /// On any failure it says why on standard error and ends the process, with the status that [`Exit`] gives: 78
-    /// for a wrong configuration. To handle failures yourself, [`Host::start`].
+    /// Then the process ends, with the status that [`Exit`] gives: 0, or 78 for a wrong configuration, 1 for another
+    /// failure, which is said on standard error. It does not return, because returning from `main` would wait for
+    /// blocking work that nobody can cut; [`Host::start`] is for programs that have something left to do.
     ///
     /// # Errors
     /// None at present: it is a `Result` so that `main` may use `?` before it.
     pub async fn run(self) -> Result<()> {
-        match self.run_to_the_end(std::env::args_os().skip(1)).await {
-            Ok(()) => Ok(()),
+        let exit = match self.run_to_the_end(std::env::args_os().skip(1)).await {
+            Ok(()) => Exit::Clean,
             Err(error) => {
                 // Nobody is left to tell where standard error is closed.
                 let _ = writeln!(std::io::stderr(), "error: {}", Report::new(&error));
-                error.exit().now()
+                error.exit()
             }
-        }
+        };
+        exit.now()
     }
 
     async fn run_to_the_end(mut self, arguments: impl Iterator<Item = OsString>) -> Result<(), HostError> {
@@ -169,11 +173,11 @@ impl Host {
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
         let announce = self.announce.take();
         let Plan { addresses, lifecycle, .. } = self.plan()?;
-        let (observer, health) = (lifecycle.observer(), lifecycle.health().clone());
+        let observer = lifecycle.observer();
         let mut run = std::pin::pin!(lifecycle.run_with(signals));
         tokio::select! {
             ended = &mut run => return Ok(ended?),
-            () = async { observer.reached(Stage::Running).await; health.ready().await } => {}
+            () = observer.reached(Stage::Running) => {}
         }
         if let Some(announce) = announce {
             announce(&addresses);

@@ -13,6 +13,9 @@ use mainstay_core::{
     middleware::recover::Panics,
 };
 use mainstay_discovery::{Endpoint, FirstOf, ServiceName, fixed::Fixed, memory::Registry};
+#[cfg(feature = "telemetry")]
+use mainstay_telemetry::logs;
+use serde_json::{Value, json};
 use tower::util::MapResponse;
 
 use super::{Addresses, HostError, admin::Admin, listener::Listener};
@@ -71,7 +74,11 @@ impl Plan {
         let settings = Settings::clone(&loaded.get::<Settings>(""));
         let services = chosen(services, &settings, loaded)?;
         #[cfg(feature = "telemetry")]
-        mainstay_telemetry::logs::init(&settings.log)?;
+        match mainstay_telemetry::logs::init(&settings.log) {
+            // The program, or another host in it, has set its logs up already: theirs hold.
+            Ok(_) | Err(logs::Error::AlreadySet) => {}
+            Err(error) => return Err(error.into()),
+        }
 
         let mut lifecycle =
             Lifecycle::new().with_config(settings.lifecycle.clone()).with_drain(settings.drain.clone());
@@ -117,7 +124,7 @@ impl Plan {
                 .components
                 .into_iter()
                 .fold(lifecycle, |lifecycle, component| lifecycle.with_scoped(name.as_str(), component));
-            limiters.push((name, ()));
+            limiters.push((name, stack.limiter().clone()));
         }
 
         let admin = settings.admin.enabled.then(|| {
@@ -126,6 +133,11 @@ impl Plan {
                 .with_status("lifecycle", move || observer.to_json())
                 .with_status("listeners", move || listeners.iter().map(Listener::to_json).collect())
                 .with_status("panics", move || panics.count().into())
+                .with_status("shed", move || {
+                    let snapshots =
+                        limiters.iter().map(|(name, limiter)| (name.to_string(), json!(limiter.snapshot())));
+                    Value::Object(snapshots.collect())
+                })
                 .with_page(Page::new("/config", "the configuration with its sources, secrets redacted", {
                     let view = loaded.view();
                     move || view.to_json()
