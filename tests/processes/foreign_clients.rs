@@ -21,7 +21,7 @@ async fn run(program: &str, arguments: &[&str]) -> String {
 
 /// Runs one of the Python peers.
 async fn peer(name: &str, argument: &str) -> String {
-    let python = env::var("MAINSTAY_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let python = env::var("TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("processes/foreign_clients/peers").join(name);
     run(&python, &[script.to_str().unwrap(), argument]).await
 }
@@ -89,9 +89,10 @@ async fn all_of_them_at_once_on_one_port() {
     let process = Process::specimen(&["--set", "server.shape=per-core"]).await;
     let main = process.main.to_string();
     let (http, chat) = (format!("http://{main}/hello"), format!("ws://{main}/chat"));
+    let (load, once) = (["-n2000", "-c4", "-m10", &http], ["-sS", "--max-time", "30", &http]);
     tokio::join!(
-        run("h2load", &["-n2000", "-c4", "-m10", &http]),
-        run("curl", &["-sS", "--max-time", "30", &http]),
+        run("h2load", &load),
+        run("curl", &once),
         peer("grpc_peer.py", &main),
         peer("websocket_peer.py", &chat),
     );

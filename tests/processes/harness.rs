@@ -156,9 +156,8 @@ impl Process {
 /// The address in a log line that says that a listener is open.
 fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let fields = line.get("fields").unwrap_or(&line);
-    let is = |name: &str, value: &str| fields.get(name).and_then(Value::as_str) == Some(value);
-    (is("message", "listening") && is("listener", listener))
+    let fields = &line["fields"];
+    (line["message"] == "listening" && fields["listener"] == listener)
         .then(|| fields["address"].as_str()?.parse().ok())?
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Some tests talk to the server with programs that share no code with it: curl, nghttp2's tools, and gRPC and
 //! WebSocket clients in Python. The first two are looked up on `PATH`; the Python is named in
-//! `MAINSTAY_TEST_PYTHON`.
+//! `TEST_PYTHON`.
 
 mod tools;
 
@@ -32,5 +32,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if !arguments.rest.is_empty() {
         command.arg("--").args(&arguments.rest);
     }
-    run_command(command.env("MAINSTAY_TEST_PYTHON", &python))
+    run_command(command.env("TEST_PYTHON", &python))
 }
