@@ -96,7 +96,7 @@ pub(super) fn listen(config: &Config, count: usize) -> Result<Vec<Socketed>, Bin
 fn tcp_per_core(address: SocketAddr, config: &Config, count: usize) -> io::Result<Vec<Socketed>> {
     if address.port() != 0 {
         // SO_REUSEPORT would silently share the port with another process of the same user: find out first.
-        drop(tcp(address, config, false)?);
+        drop(tcp_socket(address, false)?);
     }
     let first = tcp(address, config, true)?;
     let address = first.local_addr()?;
@@ -108,6 +108,12 @@ fn tcp_per_core(address: SocketAddr, config: &Config, count: usize) -> io::Resul
 }
 
 fn tcp(address: SocketAddr, config: &Config, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = tcp_socket(address, reuse_port)?;
+    socket.listen(i32::from(config.backlog.0))?;
+    Ok(socket.into())
+}
+
+fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // A restart must not wait for the connections of the last run to leave TIME_WAIT.
@@ -116,8 +122,7 @@ fn tcp(address: SocketAddr, config: &Config, reuse_port: bool) -> io::Result<Tcp
         socket.set_reuse_port(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(i32::from(config.backlog.0))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn unix(path: &Path) -> io::Result<Socketed> {

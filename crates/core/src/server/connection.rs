@@ -134,6 +134,8 @@ pub(super) struct Activity {
     answered: AtomicU32,
     /// HTTP/2 answers of which a frame was handed over and no further one asked for: they wait for the peer.
     owing: AtomicU32,
+    /// Bodies of requests that have not been read to their end, nor dropped.
+    bodies: AtomicU32,
     /// HTTP/2: bytes of answers that were handed over.
     handed: AtomicU64,
     /// HTTP/2: bytes of answers that were written, without frames around them.
@@ -179,6 +181,19 @@ impl Activity {
         self.dispatched.load(Relaxed).wrapping_sub(self.answered.load(Relaxed))
     }
 
+    pub(super) fn body_begun(&self) {
+        self.bodies.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn body_ended(&self) {
+        self.bodies.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether a request is being answered, or read: its body may be read for longer than it is answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.bodies.load(Relaxed) > 0
+    }
+
     pub(super) fn owe(&self) {
         self.owing.fetch_add(1, Relaxed);
     }
@@ -215,7 +230,7 @@ impl Activity {
 
     pub(super) fn note_read(&self, bytes: usize) {
         self.read.store(self.read.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
-        if self.in_flight() == 0 {
+        if !self.is_busy() {
             self.head_begun.set(true);
         }
     }

@@ -81,7 +81,19 @@ impl Classify for Stalled {
 impl Incoming {
     pub(super) fn new(body: hyper::body::Incoming, connection: &Connection) -> Self {
         let connection = (!body.is_end_stream()).then(|| connection.clone());
+        if let Some(connection) = &connection {
+            connection.activity().body_begun();
+        }
         Self { body, connection, timer: None, moved: false, ended: false }
+    }
+
+    /// Nothing more will be read.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true)
+            && let Some(connection) = &self.connection
+        {
+            connection.activity().body_ended();
+        }
     }
 
     #[cold]
@@ -117,10 +129,14 @@ impl Body for Incoming {
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.moved = true;
+                // hyper forgets to end a body that is read for longer than it is answered; its length is known.
+                if this.body.is_end_stream() {
+                    this.end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.ended = true;
+                this.end();
                 let error = BodyError::new(error);
                 if let (BodyError::Malformed(_), Some(connection)) = (&error, &this.connection) {
                     connection.shared().stats.malformed();
@@ -128,12 +144,12 @@ impl Body for Incoming {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
-                this.ended = true;
+                this.end();
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 let stalled = ready!(this.poll_stalled(cx));
-                this.ended = true;
+                this.end();
                 Poll::Ready(Some(Err(BodyError::Stalled(stalled))))
             }
         }
@@ -155,6 +171,7 @@ impl Drop for Incoming {
         {
             connection.activity().unread.set(true);
         }
+        self.end();
     }
 }
 

@@ -240,10 +240,15 @@ impl Server {
         for (index, (thread, finished)) in workers.into_iter().enumerate() {
             let summary = match thread {
                 Err(error) => worker_failed(error),
-                Ok(_) => finished.await.unwrap_or_else(|_| {
-                    tracing::error!(index, "a worker of the server panicked");
-                    Summary { failed_workers: 1, ..Summary::default() }
-                }),
+                Ok(thread) => {
+                    let summary = finished.await;
+                    // Doesn't block: to send is the last that the thread does.
+                    let _ = thread.join();
+                    summary.unwrap_or_else(|_| {
+                        tracing::error!(index, "a worker of the server panicked");
+                        Summary { failed_workers: 1, ..Summary::default() }
+                    })
+                }
             };
             total.left += summary.left;
             total.failed_workers += summary.failed_workers;
@@ -291,3 +296,7 @@ impl Drop for CutOnDrop {
         self.0.advance(Phase::Cut);
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/server.md")]
+struct Guide;

@@ -59,18 +59,19 @@ pub(super) async fn refuse(transport: &mut Transport, answer: &[u8], shared: &Ar
 }
 
 /// Reads until the peer has closed: closing with input unread resets the connection, and a reset can destroy the answer
-/// before the peer reads it (RFC 9112 section 9.6). The own side is shut down already.
+/// before the peer reads it (RFC 9112 section 9.6).
 pub(super) async fn linger(transport: &mut Transport, shared: &Arc<Shared>) {
-    let mut closing = std::pin::pin!(shared.signal.reached(Phase::Closing));
-    let mut timer = std::pin::pin!(tokio::time::sleep(LINGER));
-    let mut sink = vec![0; 16 * 1024];
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut closing => return,
-            () = &mut timer => return,
-            read = transport.read(&mut sink) => if !matches!(read, Ok(1..)) { return },
-        }
+    let read = async {
+        // hyper has done so already, except where an answer broke off.
+        transport.shutdown().await?;
+        let mut sink = vec![0; 16 * 1024];
+        while transport.read(&mut sink).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    tokio::select! {
+        biased;
+        () = shared.signal.reached(Phase::Closing) => {}
+        _ = tokio::time::timeout(LINGER, read) => {}
     }
 }
 

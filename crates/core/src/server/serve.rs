@@ -202,7 +202,7 @@ where
             }
             let stage = if activity.blocked.get() {
                 Stage::Blocked(activity.written())
-            } else if activity.in_flight() > 0 {
+            } else if activity.is_busy() {
                 Stage::Busy
             } else if activity.head_begun.get() {
                 Stage::Head
@@ -225,6 +225,8 @@ where
                 Stage::Idle => (Bound::KeepAliveIdle, Some(at + limits.keep_alive_idle)),
             };
             let (bound, deadline) = match (deadline, old_at) {
+                // Half a head becomes a request first, or runs into its own bound.
+                _ if stage == Stage::Head => (bound, deadline),
                 (Some(deadline), Some(old)) if old < deadline => (Bound::ConnectionAge, Some(old)),
                 (None, Some(old)) => (Bound::ConnectionAge, Some(old)),
                 (deadline, _) => (bound, deadline),
@@ -376,7 +378,7 @@ where
                 Flow::Hello
             } else if activity.blocked.get() || activity.owing() {
                 Flow::Blocked(activity.written())
-            } else if activity.in_flight() > 0 || activity.has_tunnels() {
+            } else if activity.is_busy() || activity.has_tunnels() {
                 Flow::Busy
             } else if ending {
                 Flow::Ending(activity.read(), activity.written())

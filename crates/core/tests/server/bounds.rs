@@ -284,3 +284,57 @@ async fn a_malformed_body_is_a_400_and_one_that_breaks_off_is_nobodys_fault() {
     assert_eq!(kinds.recv().await, Some(Kind::Cancelled));
     assert_eq!(server.stop().await.counted.malformed, 1);
 }
+
+#[tokio::test]
+async fn a_body_may_be_read_for_longer_than_it_is_answered() {
+    let (sender, mut lengths) = tokio::sync::mpsc::unbounded_channel();
+    let router = router().route(
+        "/later",
+        post(move |body: Body| {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let read = axum::body::to_bytes(body, 100).await;
+                sender.send(read.map(|body| body.len()).map_err(|error| format!("{error:?}")))
+            });
+            async { "accepted" }
+        }),
+    );
+    let config = bounded(|bounds| {
+        bounds.header_read = SHORT.into();
+        bounds.keep_alive_idle = (SHORT * 20).into();
+    });
+    let server = start(&config, router);
+    let mut peer = server.connect().await;
+    peer.send("POST /later HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n").await;
+    assert_eq!(peer.answer().await.text(), "accepted");
+    // What arrives now is no head, and not bounded as one.
+    peer.send("12345").await;
+    tokio::time::sleep(SHORT * 2).await;
+    peer.send("67890").await;
+    assert_eq!(crate::support::within(lengths.recv()).await, Some(Ok(10)));
+    peer.send(get("/")).await;
+    assert_eq!(peer.answer().await.text(), "hello");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_websocket_whose_peer_does_not_read_is_closed() {
+    let router = Router::new().route(
+        "/socket",
+        any(|upgrade: axum::extract::ws::WebSocketUpgrade| async {
+            upgrade.on_upgrade(|mut socket| async move {
+                while socket.send(vec![0u8; 1 << 20].into()).await.is_ok() {}
+            })
+        }),
+    );
+    let server = start(&bounded(|bounds| bounds.write_idle = SHORT.into()), router);
+    let mut peer = server.connect().await;
+    peer.send(
+        "GET /socket HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .await;
+    assert_eq!(peer.head().await.0, 101);
+    until(|| server.stats.snapshot().open == 0).await;
+    assert_eq!(server.stop().await.counted.timeouts.write_idle, 1);
+}

@@ -6,6 +6,7 @@
 mod basics;
 mod bounds;
 mod flood;
+mod inherited;
 mod random;
 mod stuck;
 mod support;

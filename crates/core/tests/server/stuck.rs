@@ -257,3 +257,22 @@ async fn an_open_stream_ends_by_itself_when_its_handler_ends_it() {
     let mut rest = Vec::new();
     let _ = peer.stream.read_to_end(&mut rest).await;
 }
+
+#[tokio::test]
+async fn http2_learns_of_the_drain_by_goaway_and_late_comers_after_their_first_answer() {
+    let server = start(&shaped(Shape::Shared), router());
+    let mut early = IdleHttp2.become_stuck(&server).await;
+    until(|| server.stats.snapshot().accepted == 1).await;
+    settle().await;
+    server.advance(Phase::Announced);
+    early.frame_of_type(7).await;
+    let mut late = server.connect().await;
+    late.hello().await;
+    late.send(headers(1, true, "GET", "/")).await;
+    let mut seen = Vec::new();
+    while !seen.contains(&7) || !seen.contains(&0) {
+        seen.push(late.frame().await.0);
+    }
+    // One that goes on after GOAWAY has room until the peer acknowledges the end.
+    assert_eq!(server.stop().await.left, 0);
+}
