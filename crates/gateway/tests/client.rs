@@ -12,8 +12,15 @@ use mainstay_client::{
 use mainstay_core::{
     Body,
     context::{Deadline, RequestContext},
+    lifecycle::{Drain, Phase},
+    server,
+    task::Tasks,
 };
 use mainstay_gateway::{Config, Gateway, config::Route};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tower::ServiceExt;
 
 /// A gateway to one service of this process, which is known as long as the lease is held.
@@ -66,4 +73,33 @@ async fn a_service_without_endpoints_is_a_503_that_names_it() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("`ghost`"), "{body}");
     assert!(!body.contains("discovery.static"), "the hint is for the log: {body}");
+}
+
+#[tokio::test]
+async fn behind_the_server_the_callers_address_is_that_of_its_connection() {
+    let registry = Registry::new();
+    let client = Client::new(registry.clone());
+    let name = ServiceName::new("orders").unwrap();
+    let show = async |headers: HeaderMap| headers["forwarded"].to_str().unwrap_or("-").to_owned();
+    client.locals().insert(&name, Router::new().fallback(show));
+    let _lease = registry.register(&name, Endpoint::in_process());
+    let config = Config::default().with_route("all", Route::prefix("/", "orders"));
+    let router: Router = Gateway::new(&config, client).unwrap().into_router();
+
+    let mut settings = server::Config::default();
+    settings.address = "127.0.0.1:0".parse().unwrap();
+    let server = server::Server::bind(&settings).unwrap();
+    let address = server.local_addr().unwrap();
+    let (drainer, drain) = Drain::channel();
+    let serving = Tasks::new().spawn(async move { server.serve(move |_| router.clone(), drain).await });
+
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request =
+        "GET /x HTTP/1.1\r\nhost: shop.example\r\nforwarded: for=10.0.0.1\r\nconnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("for=127.0.0.1;host=\"shop.example\";proto=http"), "{answer}");
+    drainer.advance(Phase::Cut);
+    serving.await.unwrap();
 }
