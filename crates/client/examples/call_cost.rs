@@ -24,36 +24,48 @@ async fn main() -> Result<(), BoxError> {
     let router =
         Router::new().route("/items/{id}", get(|| async { "an item" })).layer(ContextLayer::default());
 
-    let mut config = server::Config::default();
-    config.address = "127.0.0.1:0".parse()?;
-    let server = Server::bind(&config)?;
-    let port = server.local_addr().map_or(0, |address| address.port());
-    let served = router.clone();
-    // One thread for everything: what is measured is the work of both sides.
+    // On the thread of the caller: what is measured is the work of both sides. And on a thread of its own, as in
+    // another process: the time until the answer is here.
+    let (here, port) = bind()?;
+    let (there, other_port) = bind()?;
     let (_drainer, drain) = Drain::channel();
-    let serving = tokio::spawn(server.serve(move |_| served.clone(), drain));
+    let served = router.clone();
+    let serving = tokio::spawn(here.serve(move |_| served.clone(), drain.clone()));
+    let served = router.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || runtime.block_on(there.serve(move |_| served.clone(), drain)));
 
     let fixed = Fixed::new()
         .with("local", [Endpoint::in_process()])?
         .with("tcp", [Endpoint::tcp("127.0.0.1", port)])?
+        .with("other", [Endpoint::tcp("127.0.0.1", other_port)])?
         .with("tcp2", [Endpoint::tcp("127.0.0.1", port).with_protocol(Protocol::Http2)])?;
     let client = Client::new(fixed);
     client.locals().insert(&"local".parse()?, router);
 
     let context = RequestContext::new().with_deadline(Deadline::after(Duration::from_secs(3600)));
-    let mut least = [Duration::MAX; 3];
+    let mut least = [Duration::MAX; 4];
     for _ in 0..ROUNDS {
-        for (name, least) in ["local", "tcp", "tcp2"].into_iter().zip(&mut least) {
+        for (name, least) in ["local", "tcp", "tcp2", "other"].into_iter().zip(&mut least) {
             let took = context.clone().scope(measure(&client, &format!("http://{name}/items/7"))).await?;
             *least = took.min(*least);
         }
     }
-    let [local, tcp, tcp2] = least;
+    let [local, tcp, tcp2, other] = least;
     println!("in process      {local:>10.2?} a call");
     println!("TCP, HTTP/1.1   {tcp:>10.2?} a call, {:.1} times as much", ratio(tcp, local));
     println!("TCP, HTTP/2     {tcp2:>10.2?} a call, {:.1} times as much", ratio(tcp2, local));
+    println!("other thread    {other:>10.2?} a call, {:.1} times as much", ratio(other, local));
     serving.abort();
     Ok(())
+}
+
+fn bind() -> Result<(Server, u16), BoxError> {
+    let mut config = server::Config::default();
+    config.address = "127.0.0.1:0".parse()?;
+    let server = Server::bind(&config)?;
+    let port = server.local_addr().map_or(0, |address| address.port());
+    Ok((server, port))
 }
 
 fn ratio(one: Duration, other: Duration) -> f64 {

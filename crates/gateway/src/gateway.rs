@@ -166,7 +166,7 @@ impl Shared {
             let error = Error::new(Kind::InvalidArgument).with_detail(error.to_string());
             Refusal(error, ProxyError::HttpRequestError, None)
         })?;
-        let route = self.route(request)?;
+        let route = self.route(request, protocol)?;
         if fields::asks_for_upgrade(request.headers()) {
             return Err(refuse(
                 Kind::Unimplemented,
@@ -191,14 +191,16 @@ impl Shared {
         Ok(Next::Forward(route))
     }
 
-    fn route(&self, request: &Request<Body>) -> Result<Arc<Route>, Refusal> {
+    fn route(&self, request: &Request<Body>, protocol: Protocol) -> Result<Arc<Route>, Refusal> {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         // RFC 9112 section 3.2.2: the authority of the target goes before Host.
         let authority = request.uri().authority().map(uri::Authority::as_str).or(host);
         let found = self.table.find(authority, request.uri().path(), request.method());
         found.cloned().map_err(|reason| match reason {
             NoRoute::Path => {
-                let error = Error::new(Kind::NotFound).with_detail("no route has this path");
+                // "Status codes and their use in gRPC": a method that nobody serves is UNIMPLEMENTED.
+                let kind = if protocol.is_grpc() { Kind::Unimplemented } else { Kind::NotFound };
+                let error = Error::new(kind).with_detail("no route has this path");
                 Refusal(error, ProxyError::HttpRequestDenied, None)
             }
             NoRoute::Method(allowed) => {

@@ -272,6 +272,9 @@ async fn what_no_route_takes_is_404_or_405_with_allow() {
     let response = refused(request).await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()["allow"], "DELETE, GET, HEAD");
+    let request = Request::post("/shop.Unknown/Method").header("content-type", "application/grpc");
+    let response = refused(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(response.headers()["grpc-status"], "12");
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ async fn method(subject: &Subject) -> Finding {
 
 async fn json_syntax(subject: &Subject) -> Finding {
     subject
-        .send(&json_request(subject)?.with_body("application/json", "{\"unfinished\": ").traced())
+        .send(&json_request(subject)?.with_body("application/json", "{\"unfinished").traced())
         .await
         .expect(&a_problem("400"), |answer| problem(answer, &[400], Trace::Sent))
 }

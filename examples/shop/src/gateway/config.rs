@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
-    /// Adds `/debug/slow` and `/debug/panic`, for checks of how the shop behaves under trouble. Default false: they
+    /// Adds `/debug/slow`, `/debug/hang` and `/debug/panic`, for checks of how the shop behaves under trouble. Default false: they
     /// let anybody trouble it.
     pub(super) debug: bool,
     /// The gateway as the framework has it. Its routes are added to the shop's; one of the same name replaces it.

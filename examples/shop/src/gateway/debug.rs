@@ -10,7 +10,10 @@ use mainstay::{
 use serde::Deserialize;
 
 pub(super) fn routes() -> Router {
-    Router::new().route("/debug/slow", get(slow)).route("/debug/panic", get(panics))
+    Router::new()
+        .route("/debug/slow", get(slow))
+        .route("/debug/hang", get(std::future::pending::<()>))
+        .route("/debug/panic", get(panics))
 }
 
 #[derive(Deserialize)]

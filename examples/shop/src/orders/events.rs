@@ -17,10 +17,9 @@ const BEHIND: usize = 256;
 
 /// Something happened to an order.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Change {
-    pub(super) order: String,
-    pub(super) status: Status,
-    pub(super) total_cents: u32,
+struct Change {
+    order: String,
+    status: Status,
 }
 
 /// The one source of changes. Clones share it.
@@ -33,8 +32,8 @@ impl Changes {
     }
 
     /// Tells everybody who listens; it is no failure if nobody does.
-    pub(super) fn tell(&self, change: Change) {
-        let _ = self.0.send(change);
+    pub(super) fn tell(&self, order: &str, status: Status) {
+        let _ = self.0.send(Change { order: order.to_owned(), status });
     }
 
     /// All changes from now on. `event: order` for each, `event: missed` with a count where the reader was too slow,
@@ -74,12 +73,9 @@ mod tests {
         let (drainer, drain) = Drain::channel();
         let changes = Changes::new();
         let mut body = changes.stream(drain).into_response().into_body().into_data_stream();
-        changes.tell(Change { order: "one".to_owned(), status: Status::Paid, total_cents: 5 });
+        changes.tell("one", Status::Paid);
         let event = body.next().await.unwrap().unwrap();
-        assert_eq!(
-            event,
-            "event: order\ndata: {\"order\":\"one\",\"status\":\"paid\",\"total_cents\":5}\n\n"
-        );
+        assert_eq!(event, "event: order\ndata: {\"order\":\"one\",\"status\":\"paid\"}\n\n");
         drainer.advance(Phase::Announced);
         assert_eq!(body.next().await.unwrap().unwrap(), "event: bye\ndata: the service is going away\n\n");
         assert!(body.next().await.is_none());

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use mainstay::{Error, Result, context::RequestContext, error::Kind, task::Tasks};
 
 use super::{
-    events::{Change, Changes},
+    events::Changes,
     order::{Basket, Order, Status},
     services::{Services, own_deadline},
     store::Store,
@@ -44,13 +44,11 @@ impl Placing {
         match self.reserve_and_pay(&order, &charge).await {
             Ok(()) => {
                 order.status = Status::Paid;
-                self.tell(&order);
+                self.changes.tell(&order.id, order.status);
                 Ok(order)
             }
             Err(error) => {
                 self.undo(&order.id, error.detail().unwrap_or("the order could not be placed")).await;
-                order.status = Status::Failed;
-                self.tell(&order);
                 Err(error)
             }
         }
@@ -72,12 +70,16 @@ impl Placing {
         let context =
             RequestContext::new().with_trace(*request.trace()).with_ambient(request.ambient().clone());
         let undone = context.with_deadline(own_deadline()).scope(async {
-            self.services.take_back(id).await?;
-            self.services.release(id).await?;
+            // Side by side: one that does not answer must not keep the other.
+            let (released, taken_back) = join(self.services.release(id), self.services.take_back(id)).await;
+            released.and(taken_back)?;
             self.store.finish(id, Status::Failed, Some(reason)).await
         });
-        if let Err(error) = undone.await {
-            tracing::warn!(order = id, %error, "an order could not be undone yet");
+        match undone.await {
+            Ok(true) => self.changes.tell(id, Status::Failed),
+            // Somebody else ended it, and told.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(order = id, %error, "an order could not be undone yet"),
         }
     }
 
@@ -99,10 +101,5 @@ impl Placing {
                 Err(error) => tracing::warn!(%error, "cannot look for orders that were left behind"),
             }
         }
-    }
-
-    fn tell(&self, order: &Order) {
-        let Order { id, status, total_cents, .. } = order;
-        self.changes.tell(Change { order: id.clone(), status: *status, total_cents: *total_cents });
     }
 }

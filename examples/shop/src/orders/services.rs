@@ -75,8 +75,7 @@ impl Services {
             let no_answer =
                 matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway);
             if !no_answer || tries == TRIES {
-                let detail =
-                    "the payment did not go through; the order was not placed and nothing is charged";
+                let detail = "the payment did not go through: the order was not placed, and what may have been paid is given back";
                 return Err(Error::new(Kind::Unavailable)
                     .with_detail(detail)
                     .with_retry_after(Duration::from_secs(5))

@@ -133,10 +133,22 @@ async fn a_payment_that_fails_leaves_nothing_behind() {
     let bad_luck = [("app.payments.failure_rate", "1.0"), ("app.payments.delay", "1ms")];
     let shop = Shop::open(Shape::One, &bad_luck);
     let answer = shop.order("globe", 2, "tok_visa").await;
-    answer.is_problem(503, "the order was not placed and nothing is charged");
+    answer.is_problem(503, "the payment did not go through: the order was not placed");
     assert_eq!(shop.stock("globe").await, 3);
     let orders = shop.get("/orders").await.json;
     assert_eq!(orders["orders"][0]["status"], "failed", "{orders}");
+    shop.close();
+}
+
+#[tokio::test]
+async fn with_payments_down_the_stock_is_back_at_once() {
+    let mut shop = Shop::open(Shape::Four, &[LUCKY]);
+    shop.kill_payments();
+    shop.order("globe", 2, "tok_visa").await.is_problem(503, "the payment did not go through");
+    assert_eq!(shop.stock("globe").await, 3);
+    // Whether something was paid is not known yet, so the order is not over.
+    let orders = shop.get("/orders").await.json;
+    assert_eq!(orders["orders"][0]["status"], "pending", "{orders}");
     shop.close();
 }
 

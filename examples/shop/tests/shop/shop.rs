@@ -57,6 +57,11 @@ impl Shop {
         commands
     }
 
+    /// Ends the payments of a fleet, as a power cut would.
+    pub(crate) fn kill_payments(&mut self) {
+        self.processes.remove(FLEET.iter().position(|name| *name == "payments").expect("it is one")).kill();
+    }
+
     /// Ends it as a power cut would.
     pub(crate) fn kill(self) {
         self.processes.into_iter().for_each(Process::kill);
@@ -129,11 +134,14 @@ impl Customer {
     }
 }
 
+/// The processes of a fleet, by the names of their files; the first one is the door.
+const FLEET: [&str; 4] = ["gateway", "inventory", "payments", "orders"];
+
 /// Each process gets its file, with sockets in the place of the ports there.
 fn fleet(directory: &Path, values: &[(&str, &str)]) -> Vec<Process> {
     let socket = |name| socket(directory, name);
     let at = |name| format!("[{:?}]", socket(name));
-    ["gateway", "inventory", "payments", "orders"]
+    FLEET
         .into_iter()
         .map(|name| {
             let file = format!("{}/fleet/{name}.toml", env!("CARGO_MANIFEST_DIR"));
