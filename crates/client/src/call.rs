@@ -87,9 +87,9 @@ impl<'a> Call<'a> {
             let mut in_flight = member.place.load.start();
             let sent = member.place.pools.send(address, version, &self.client.settings, request).await;
             let failed = match sent {
-                Ok(Answer { response, lease }) => {
+                Ok(Answer { response, lease, leaving }) => {
                     in_flight.answered();
-                    member.place.health.answered();
+                    member.place.health.answered(leaving);
                     let (head, incoming) = response.into_parts();
                     let body = body::from_wire(incoming, lease, in_flight, self.deadline);
                     return Ok(Response::from_parts(head, body));

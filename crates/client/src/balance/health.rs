@@ -1,4 +1,4 @@
-//! Whether an endpoint is passed over, because it failed.
+//! Whether an endpoint is passed over, because it failed or because it says that it is leaving.
 //!
 //! Each failure in a row doubles the time for which it gets no requests. When that is over, one request probes it:
 //! an answer lets it back in, a failure (or no end) leaves it out for the next span. It is never given up.
@@ -13,6 +13,9 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(50);
 /// Also the longest time until an endpoint that is back is found.
 const LONGEST: Duration = Duration::from_secs(5);
+/// How long an endpoint that said it is leaving is passed over. Where it only wanted an end of that one connection, for
+/// its age, the others do its work for so long.
+const LEAVING: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -20,6 +23,8 @@ pub(crate) struct Health {
     failures: AtomicU32,
     /// When it may be tried again, in nanoseconds since `epoch`.
     retry_at: AtomicU64,
+    /// Until when it is leaving, likewise; zero if it is not.
+    leaving_until: AtomicU64,
     epoch: Instant,
 }
 
@@ -34,10 +39,20 @@ pub(crate) enum Claim {
 
 impl Health {
     pub(crate) fn new() -> Self {
-        Self { failures: AtomicU32::new(0), retry_at: AtomicU64::new(0), epoch: Instant::now() }
+        Self {
+            failures: AtomicU32::new(0),
+            retry_at: AtomicU64::new(0),
+            leaving_until: AtomicU64::new(0),
+            epoch: Instant::now(),
+        }
     }
 
     pub(crate) fn is_available(&self) -> bool {
+        let leaving_until = self.leaving_until.load(Ordering::Relaxed);
+        (leaving_until == 0 || leaving_until <= self.now()) && self.is_well()
+    }
+
+    fn is_well(&self) -> bool {
         self.failures.load(Ordering::Relaxed) == 0 || self.retry_at.load(Ordering::Relaxed) <= self.now()
     }
 
@@ -54,18 +69,23 @@ impl Health {
         claimed.then_some(Claim::Probe)
     }
 
-    /// It answered.
-    pub(crate) fn answered(&self) {
+    /// It answered; `leaving` if it asked for an end of the connection, which is how a server that drains says so.
+    pub(crate) fn answered(&self, leaving: bool) {
         // Read first: the line stays shared between the workers while all is well.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
+        }
+        if leaving {
+            self.leaving_until.store(self.now() + LEAVING.as_nanos() as u64, Ordering::Relaxed);
+        } else if self.leaving_until.load(Ordering::Relaxed) != 0 {
+            self.leaving_until.store(0, Ordering::Relaxed);
         }
     }
 
     /// It could not be reached, or broke the connection.
     pub(crate) fn failed(&self, claim: Claim) {
         // Requests that fail together are one failure: the others were under way when the first said it.
-        if claim == Claim::Ordinary && !self.is_available() {
+        if claim == Claim::Ordinary && !self.is_well() {
             return;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -107,7 +127,20 @@ mod tests {
         }
         tokio::time::advance(LONGEST).await;
         assert_eq!(health.claim(), Some(Claim::Probe), "it is never given up");
-        health.answered();
+        health.answered(false);
         assert_eq!(health.claim(), Some(Claim::Ordinary));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_is_leaving_is_passed_over_for_a_while() {
+        let health = Health::new();
+        health.answered(true);
+        assert!(!health.is_available());
+        assert_eq!(health.claim(), Some(Claim::Ordinary), "where there is no other it still gets requests");
+        tokio::time::advance(LEAVING).await;
+        assert!(health.is_available());
+        health.answered(true);
+        health.answered(false);
+        assert!(health.is_available(), "it stayed");
     }
 }

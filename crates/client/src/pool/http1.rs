@@ -110,10 +110,11 @@ impl Idle {
             let mut options = value.as_bytes().split(|byte| *byte == b',');
             options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
         };
-        if connection.any(close) {
+        let leaving = connection.any(close);
+        if leaving {
             self.lock().clear();
         }
-        Answer { response, lease: Some(lease) }
+        Answer { response, lease: Some(lease), leaving }
     }
 
     /// The connection that was used last, if it is still open.

@@ -38,7 +38,7 @@ impl Shared {
     ) -> Result<Answer, Failed> {
         if let Some(mut sender) = self.live() {
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answer { response, lease: None }),
+                Ok(response) => return Ok(Answer { response, lease: None, leaving: false }),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(Failed::exchange(error.into_error(), None)),
@@ -50,7 +50,7 @@ impl Shared {
             Err(cause) => return Err(Failed::connect(cause, request)),
         };
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(Answer { response, lease: None }),
+            Ok(response) => Ok(Answer { response, lease: None, leaving: false }),
             Err(mut error) => {
                 let body = error.take_message().map(Request::into_body);
                 Err(Failed::exchange(error.into_error(), body))

@@ -50,6 +50,8 @@ pub(crate) enum Version {
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Option<http1::Lease>,
+    /// Whether the server asked for an end of the connection.
+    pub(crate) leaving: bool,
 }
 
 /// Why there is no answer.

@@ -45,7 +45,9 @@ impl Panics {
             Some(backtrace) => {
                 tracing::error!(panic = %message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
             }
-            None => tracing::error!(panic = %message, %location, %trace_id, %request_id, "a handler panicked"),
+            None => {
+                tracing::error!(panic = %message, %location, %trace_id, %request_id, "a handler panicked")
+            }
         }
     }
 }
