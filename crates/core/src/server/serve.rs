@@ -44,9 +44,11 @@ const LEAST_BUFFER: usize = 8 * 1024;
 
 pub(super) fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // The timers are ours (`watch`); half-closed clients get their answer.
+    // The timers are ours (`watch`).
     builder
-        .half_close(true)
+        // Who hangs up wants no answer: its handler is dropped, as over HTTP/2. A client that only closes its sending
+        // side looks the same, and RFC 9112 section 9.6 warns it.
+        .half_close(false)
         .header_read_timeout(None)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size((limits.max_header_bytes as usize).max(LEAST_BUFFER).max(64 * 1024));
