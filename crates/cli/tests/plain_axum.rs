@@ -116,7 +116,6 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
         "ERR.1.not-found",
         "ERR.1.panic",
         "ERR.1.slow-header",
-        "ERR.1.two-lengths",
         "ERR.2.unimplemented",
         "ERR.3.no-internals",
         "HEALTH.1.livez",
