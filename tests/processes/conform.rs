@@ -43,8 +43,8 @@ async fn conforms(command: &str, arguments: &[&str]) {
         "--drain-delay=1s".into(),
         "--drain-timeout=5s".into(),
         "--header-timeout=2s".into(),
-        "--bad-config=MAINSTAY_SERVER__ADDRESS=nonsense".into(),
-        "--bad-config=MAINSTAY_DRAIN__TIMEOUT=soon".into(),
+        "--bad-config=MAINSTAY_SERVER__BACKLOG=nonsense".into(),
+        "--bad-config=MAINSTAY_LIFECYCLE__STOP_TIMEOUT=soon".into(),
         format!("--junit={}", report.display()),
     ];
     let arguments: Vec<String> = fixed.into_iter().chain(arguments.iter().map(ToString::to_string)).collect();
@@ -63,6 +63,8 @@ async fn the_specimen_keeps_every_clause() {
     let arguments = [
         "--route=/hello",
         "--slow-route=/slow?ms=1500",
+        "--stream-route=/endless",
+        "--slow-grpc=mainstay.specimen.v1.Echo/Rest",
         "--hang-route=/never",
         "--default-deadline=3s",
         "--panic-route=/panic",

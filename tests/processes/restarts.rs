@@ -20,7 +20,9 @@ const CALLERS: usize = 8;
 
 async fn copy(port: u16) -> Process {
     let address = format!("server.address=127.0.0.1:{port}");
-    Process::start(Path::new(env!("CARGO_BIN_EXE_specimen")), &["--set", &address]).await
+    // Time for the client to notice, as it has it in production (there 3 s).
+    let arguments = ["--set", &address, "--set", "drain.delay=200ms"];
+    Process::start(Path::new(env!("CARGO_BIN_EXE_specimen")), &arguments).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,6 +73,11 @@ impl Echo for Specimen {
         Ok(Response::new(Box::pin(request.into_inner().take_until(Box::pin(until)))))
     }
 
+    async fn rest(&self, _: Request<Words>) -> Result<Response<Words>, Status> {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        Ok(Response::new(Words::default()))
+    }
+
     async fn fail(&self, request: Request<Failure>) -> Result<Response<Words>, Status> {
         let slug = request.into_inner().kind;
         assert!(slug != "panic", "the handler panics, with a secret: hunter2");

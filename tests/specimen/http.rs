@@ -32,6 +32,7 @@ pub(crate) fn routes() -> Router {
         .route("/fault", get(fault))
         .route("/half", get(half))
         .route("/large", get(large))
+        .route("/endless", get(endless))
         .route("/orders", post(order))
         .route("/echo", post(async |body: Body| body))
         .route("/count", post(async |body: Bytes| body.len().to_string()))
@@ -72,6 +73,12 @@ async fn large() -> Response {
     let block = Bytes::from(vec![b'x'; 1 << 16]);
     let blocks = stream::repeat_with(move || Ok::<_, Infallible>(block.clone())).take(16_384);
     Response::new(Body::from_stream(blocks))
+}
+
+/// Never ends, and heeds no drain.
+async fn endless() -> Response {
+    let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(50)));
+    Response::new(Body::from_stream(ticks.map(|_| Ok::<_, Infallible>("tick\n"))))
 }
 
 #[derive(Deserialize, Serialize)]
