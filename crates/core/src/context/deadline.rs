@@ -59,7 +59,7 @@ impl Deadline {
     /// Whether it has passed.
     #[must_use]
     pub fn has_passed(self) -> bool {
-        self.remaining().is_zero()
+        Instant::now() >= self.at
     }
 
     /// The earlier of the two.

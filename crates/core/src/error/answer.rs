@@ -6,7 +6,7 @@
 //! over HTTP2", which keeps trailers-only responses in the header fields).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::{Error, PROBLEM_JSON, Problem};
@@ -27,7 +27,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol of a request with these header fields.
+    /// The protocol of `request`. gRPC and gRPC-Web are always POST ("Requests" in the gRPC over HTTP/2
+    /// specification), so that with other methods no header field is looked up.
+    #[must_use]
+    pub fn of_request<B>(request: &Request<B>) -> Self {
+        if *request.method() == Method::POST { Self::of(request.headers()) } else { Self::Http }
+    }
+
+    /// The protocol of a POST with these header fields.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         headers.get(header::CONTENT_TYPE).map_or(Self::Http, |value| Self::of_content_type(value.as_bytes()))

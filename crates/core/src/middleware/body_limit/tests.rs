@@ -104,12 +104,14 @@ async fn over_grpc_it_is_resource_exhausted_for_tonic_too() {
         Ok::<_, Infallible>(status.into_http::<Body>())
     });
     let mut request = unknown("/", 17);
+    *request.method_mut() = http::Method::POST;
     request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
     let service = BodyLimitLayer::overridable(0).layer(service);
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "8");
 
     let mut request = known("/", 17);
+    *request.method_mut() = http::Method::POST;
     request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
     let response =
         BodyLimitLayer::new(16).layer(probe::Probe::new(probe::Until::End)).oneshot(request).await.unwrap();

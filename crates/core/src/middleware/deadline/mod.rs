@@ -71,7 +71,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let protocol = Protocol::of(request.headers());
+        let protocol = Protocol::of_request(&request);
         let given = request.extensions().get::<RequestContext>().and_then(RequestContext::deadline);
         // One that the caller asked for bounds the body of the answer too, whatever bounds the handler.
         let body = given.filter(|deadline| deadline.is_explicit());

@@ -22,6 +22,7 @@ fn within(timeout: &'static str) -> Request<Body> {
 
 fn grpc(timeout: &'static str) -> Request<Body> {
     let mut request = Request::new(Body::empty());
+    *request.method_mut() = http::Method::POST;
     request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(timeout));
     request

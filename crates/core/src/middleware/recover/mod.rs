@@ -107,7 +107,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let protocol = Protocol::of(request.headers());
+        let protocol = Protocol::of_request(&request);
         let call = hook::guard(|| self.inner.call(request));
         ResponseFuture::new(call, protocol, self.panics.clone())
     }

@@ -43,8 +43,9 @@ async fn a_panic_in_a_handler_is_a_500_that_tells_nothing_and_is_counted() {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_status_over_grpc() {
-    let app = Router::new().route("/", get(boom)).layer(RecoverLayer::default());
+    let app = Router::new().route("/", axum::routing::post(boom)).layer(RecoverLayer::default());
     let mut request = request();
+    *request.method_mut() = http::Method::POST;
     request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
     let response = app.oneshot(request).await.unwrap();
     assert_eq!(
