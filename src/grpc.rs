@@ -54,11 +54,9 @@ impl Mounted {
         self.descriptors.push(set);
     }
 
-    /// The routes that go with gRPC services: their health, and reflection where they were described.
+    /// The routes that go with gRPC services: health, and reflection where they were described. A service without any
+    /// answers for its health too: it may be a gateway to some, or sit behind a balancer that asks over gRPC.
     pub(crate) fn companions(&self, health: &Registry) -> Result<Router, InvalidDescriptors> {
-        if self.names.is_empty() {
-            return Ok(Router::new());
-        }
         for name in &self.names {
             health.add_service(*name);
         }

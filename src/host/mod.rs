@@ -123,7 +123,7 @@ impl Host {
         self.load_with(|loader| loader.set(assignment))
     }
 
-    /// Calls `announce` once [`Host::run`] has started everything: the moment to tell people where to go.
+    /// Calls `announce` once [`Host::run`] has started everything and is ready: the moment to tell people where to go.
     #[must_use]
     pub fn announce(mut self, announce: impl FnOnce(&Addresses) + Send + 'static) -> Self {
         self.announce = Some(Box::new(announce));
@@ -173,11 +173,11 @@ impl Host {
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
         let announce = self.announce.take();
         let Plan { addresses, lifecycle, .. } = self.plan()?;
-        let observer = lifecycle.observer();
+        let (observer, health) = (lifecycle.observer(), lifecycle.health().clone());
         let mut run = std::pin::pin!(lifecycle.run_with(signals));
         tokio::select! {
             ended = &mut run => return Ok(ended?),
-            () = observer.reached(Stage::Running) => {}
+            () = async { observer.reached(Stage::Running).await; health.ready().await } => {}
         }
         if let Some(announce) = announce {
             announce(&addresses);
