@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{process::Command, time::timeout};
 
-use crate::harness::binary;
+use crate::harness::{Process, binary};
 
 /// The whole suite, process checks included, on a busy machine.
 const BOUND: Duration = Duration::from_secs(600);
@@ -27,8 +27,8 @@ async fn conform(arguments: &[String]) -> Output {
     timeout(BOUND, command.output()).await.expect("the suite ends").unwrap()
 }
 
-/// Runs the suite on `command`, which is started with these ports; all that was asked for must pass.
-async fn conforms(command: &str, arguments: &[&str]) {
+/// Runs the suite on `command`, which is started with free ports; all that was asked for must pass. Gives the report.
+async fn conforms(command: &str, arguments: &[&str]) -> String {
     let [main, admin] = free_ports();
     let settings = format!(
         "{command} --set server.address=127.0.0.1:{main} --set admin.address=127.0.0.1:{admin} \
@@ -55,6 +55,7 @@ async fn conforms(command: &str, arguments: &[&str]) {
     let report_text = std::fs::read_to_string(&report).unwrap();
     assert!(report_text.contains("<testcase"), "{report_text}");
     std::fs::remove_file(report).unwrap();
+    text
 }
 
 #[tokio::test]
@@ -76,4 +77,64 @@ async fn the_specimen_keeps_every_clause() {
         "--require-all",
     ];
     conforms(&format!("{specimen} --set request.default_timeout=3s"), &arguments).await;
+}
+
+/// The shop, with the routes that misbehave on purpose.
+fn shop() -> String {
+    format!(
+        "{} --set app.gateway.debug=true --set app.payments.failure_rate=0.0 --set request.default_timeout=3s",
+        binary("shop").display()
+    )
+}
+
+/// What the shop answers at its door, in either shape.
+const DOOR: [&str; 11] = [
+    "--route=/products",
+    "--slow-route=/debug/slow?ms=1500",
+    "--stream-route=/orders/events",
+    "--hang-route=/debug/hang",
+    "--default-deadline=3s",
+    "--panic-route=/debug/panic",
+    "--json-route=POST=/orders",
+    "--json-body={\"items\": [{\"sku\": \"mug\", \"quantity\": 1}]}",
+    "--grpc",
+    "--overload=2000",
+    "--timeout=90s",
+];
+
+/// The one check that needs a slow gRPC method, which the shop has not, and a gRPC service, which its door has not.
+fn all_but_slow_grpc(report: &str) {
+    let skipped: Vec<&str> =
+        report.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
+    let expected = |line: &&str| line.contains("DEADLINE.1.grpc") || line.contains("HEALTH.3.service");
+    assert!(skipped.iter().all(expected), "{skipped:#?}");
+}
+
+#[tokio::test]
+async fn the_shop_keeps_every_clause_as_one_process() {
+    all_but_slow_grpc(&conforms(&shop(), &DOOR).await);
+}
+
+#[tokio::test]
+async fn the_shop_keeps_every_clause_as_four_processes() {
+    let program = binary("shop");
+    let [catalog] = free_ports();
+    let at = |service: &str, process: &Process| {
+        format!("discovery.static.{service}=[\"http://{}\"]", process.main)
+    };
+    let only = |service: &'static str| ["--services", service, "--set", "app.payments.failure_rate=0.0"];
+    let payments = Process::start(&program, &only("payments")).await;
+    let inventory = Process::start(&program, &only("inventory")).await;
+    let (to_payments, to_inventory) = (at("payments", &payments), at("inventory", &inventory));
+    let to_catalog = format!("discovery.static.catalog=[\"http://127.0.0.1:{catalog}\"]");
+    let found = ["--set", &to_payments, "--set", &to_inventory, "--set", &to_catalog];
+    let orders = Process::start(&program, &[&only("orders")[..], &found].concat()).await;
+
+    let door = format!(
+        "{} --services gateway,catalog --set services.catalog.address=127.0.0.1:{catalog} --set '{}' --set '{}'",
+        shop(),
+        at("orders", &orders),
+        to_inventory,
+    );
+    all_but_slow_grpc(&conforms(&door, &DOOR).await);
 }
