@@ -107,6 +107,7 @@ impl<'a> Call<'a> {
             }
             let error = match at {
                 Step::Connect => Error::connect(&self.target.service, address, cause),
+                _ if failure == Failure::Request => Error::request_body(&self.target.service, cause),
                 Step::GoAway | Step::Exchange => Error::reset(&self.target.service, address, cause),
             };
             attempt += 1;

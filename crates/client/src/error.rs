@@ -31,6 +31,9 @@ pub enum Error {
     /// The connection ended before the answer, or what came was no answer.
     #[error(transparent)]
     Reset(#[from] Box<Reset>),
+    /// The body of the request broke off, or is not allowed to go on.
+    #[error(transparent)]
+    Request(#[from] Box<RequestBody>),
     /// The deadline passed.
     #[error(transparent)]
     Elapsed(#[from] Box<Elapsed>),
@@ -43,6 +46,17 @@ pub enum Error {
     /// The body of the answer could not be read.
     #[error(transparent)]
     Body(#[from] Box<Body>),
+}
+
+/// The body of the request broke off, or is not allowed to go on: of the kind that what broke it has, such as
+/// [`Kind::ContentTooLarge`] for a body that a proxy passes on and that is over its limit.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the request to service `{service}`")]
+#[non_exhaustive]
+pub struct RequestBody {
+    /// Which service.
+    pub service: ServiceName,
+    source: Classified,
 }
 
 /// The request can't be sent to any service: a fault of the program, [`Kind::Internal`].
@@ -177,6 +191,12 @@ impl Error {
     pub(crate) fn reset(service: &ServiceName, endpoint: &Address, cause: BoxError) -> Self {
         let source = Classified::new(Kind::BadGateway, cause);
         Box::new(Reset { service: service.clone(), endpoint: endpoint.clone(), source }).into()
+    }
+
+    pub(crate) fn request_body(service: &ServiceName, cause: BoxError) -> Self {
+        let cause = mainstay_core::Error::from_boxed(cause);
+        let source = Classified::new(cause.kind(), cause.into_boxed());
+        Box::new(RequestBody { service: service.clone(), source }).into()
     }
 
     pub(crate) fn elapsed(service: &ServiceName, endpoint: Option<Address>, waited: Duration) -> Self {

@@ -109,6 +109,18 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test]
+async fn a_request_that_may_not_go_on_keeps_the_reason() {
+    let reads = Router::new().route("/echo", any(async |body: Bytes| body));
+    let server = Server::start(reads).await;
+    let client = client_of([server.endpoint()]);
+    let body = Body::new(http_body_util::Limited::new(Body::from(vec![b'x'; 1 << 20]), 1 << 10));
+    let request = Request::post("http://stock/echo").body(body).unwrap();
+    let error = tokio::time::timeout(LONG, client.send(request)).await.unwrap().unwrap_err();
+    assert!(matches!(error, mainstay_client::Error::Request(_)), "{error:?}");
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::ContentTooLarge);
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_an_endpoint_as_any() {
     let path = std::env::temp_dir().join(format!("mainstay-client-{}.sock", std::process::id()));
     let mut config = server::Config::default();

@@ -147,7 +147,9 @@ impl http_body::Body for Resumed {
         let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(ahead));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(ahead)) {
+        // An exact length ends the request where it is reached: trailers and errors that wait would never be seen.
+        let data_only = self.next.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_data));
+        if data_only && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(ahead)) {
             hint.set_upper(upper);
         }
         hint
@@ -199,6 +201,13 @@ mod tests {
             assert_eq!(read(payload.take().unwrap()).await, "abcd");
         }
         assert!(matches!(Payload::new(Body::empty()), Payload::Empty));
+    }
+
+    #[test]
+    fn what_waits_behind_the_data_keeps_the_length_open() {
+        let broken = http_body_util::Limited::new(Body::from("too much"), 2);
+        let body = Payload::new(Body::new(broken)).take().unwrap();
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
     }
 
     #[tokio::test]
