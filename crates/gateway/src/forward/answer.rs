@@ -55,8 +55,9 @@ pub(crate) fn refuse(
     response
 }
 
-/// What went wrong upstream, as the caller of the gateway sees it: 502, 503 or 504. What a service answered with is
-/// passed on; this is for when it did not answer.
+/// What went wrong upstream, as the caller of the gateway sees it: 502, 503 or 504, or what is wrong with its own
+/// request where that could not be read to its end. What a service answered with is passed on; this is for when it
+/// did not answer.
 pub(crate) fn upstream(error: Error, service: &str) -> (Error, ProxyError) {
     let (kind, why, what) = match error.kind() {
         Kind::DeadlineExceeded => {
@@ -64,6 +65,9 @@ pub(crate) fn upstream(error: Error, service: &str) -> (Error, ProxyError) {
         }
         Kind::Unavailable | Kind::ResourceExhausted => {
             (Kind::Unavailable, ProxyError::DestinationUnavailable, "is not available")
+        }
+        kind if kind.status().is_client_error() => {
+            return (Error::new(kind).with_source(error.into_boxed()), ProxyError::HttpRequestError);
         }
         _ => (Kind::BadGateway, ProxyError::ConnectionTerminated, "gave no valid answer"),
     };
@@ -111,6 +115,12 @@ mod tests {
             assert_eq!((error.kind(), told), (outside, why), "{inside:?}");
             assert_eq!(error.retry_after(), Some(delay));
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_request_is_told_as_that() {
+        let (error, told) = upstream(Error::new(Kind::ContentTooLarge), "orders");
+        assert_eq!((error.kind(), told), (Kind::ContentTooLarge, ProxyError::HttpRequestError));
     }
 
     #[test]
