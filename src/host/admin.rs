@@ -7,8 +7,7 @@ use std::{
 
 use axum::Router;
 use mainstay_core::{
-    Error, Result,
-    error::Kind,
+    Result,
     lifecycle::{self, Component, Dependencies, Drain, Phase},
     server::{self, Server},
 };
@@ -47,11 +46,7 @@ impl Component for Admin {
         let Inner { address, routes, bound } = &*self.0;
         let mut config = server::Config::default();
         config.address = server::Address::Tcp(*address);
-        let server = Server::bind(&config).map_err(|error| {
-            // The server can't know that this one is set elsewhere.
-            let text = error.to_string().replace("server.address", "admin.address");
-            Error::new(Kind::Internal).with_detail(text)
-        })?;
+        let server = Server::bind_as(&config, "admin.address")?;
         if let Some(address) = server.local_addr() {
             let address = bound.get_or_init(|| address);
             tracing::info!(listener = "admin", %address, "listening");

@@ -72,7 +72,11 @@ impl Component for Listener {
 
     async fn start(&self, context: lifecycle::Context) -> Result<()> {
         let Inner { name, service, config, stack, open } = &*self.0;
-        let server = Server::bind(config)?;
+        let server = if name == "main" {
+            Server::bind(config)?
+        } else {
+            Server::bind_as(config, &format!("services.{service}.address"))?
+        };
         let open = open.get_or_init(|| Open { address: server.local_addr(), stats: server.stats() });
         match open.address {
             Some(address) => tracing::info!(listener = name, %service, %address, "listening"),

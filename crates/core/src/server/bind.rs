@@ -24,9 +24,11 @@ pub enum BindError {
     #[error("the settings of the server are wrong: {}", join(.0))]
     Settings(Vec<InvalidSetting>),
     /// The socket can't be opened.
-    #[error("can't listen on {address} (server.address): {}", reason(.error))]
+    #[error("can't listen on {address} ({setting}): {}", reason(.error))]
     #[non_exhaustive]
     Listen {
+        /// The setting that gives the address, such as `server.address`.
+        setting: String,
         /// The address, as configured.
         address: Address,
         /// What the system said. Not returned as the source: it is in the text.
@@ -69,9 +71,10 @@ impl Drop for Unlink {
     }
 }
 
-/// Opens `count` listeners on the one address of `config`.
-pub(super) fn listen(config: &Config, count: usize) -> Result<Vec<Socketed>, BindError> {
-    let failed = |error| BindError::Listen { address: config.address.clone(), error };
+/// Opens `count` listeners on the one address of `config`, which `setting` gives.
+pub(super) fn listen(config: &Config, setting: &str, count: usize) -> Result<Vec<Socketed>, BindError> {
+    let failed =
+        |error| BindError::Listen { setting: setting.to_owned(), address: config.address.clone(), error };
     let first = match &config.address {
         Address::Tcp(address) if config.shape == Shape::PerCore => {
             return tcp_per_core(*address, config, count).map_err(failed);

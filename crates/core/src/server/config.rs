@@ -21,7 +21,7 @@ pub struct Config {
     /// Threads of the `per-core` shape; default one for each core this process may use. The `shared` shape runs on
     /// the runtime that it is called in, and doesn't read this.
     pub workers: Option<NonZeroUsize>,
-    /// Connections that the kernel holds until they are accepted. Default 1024 (the kernel may lower it).
+    /// TCP: connections that the kernel holds until they are accepted. Default 1024 (the kernel may lower it).
     pub backlog: Backlog,
     /// TLS; without it the listener speaks plain text. Needs the feature `tls`. Default none.
     pub tls: Option<Tls>,
@@ -184,6 +184,11 @@ pub struct InvalidSetting {
     pub expected: &'static str,
 }
 
+impl InvalidSetting {
+    pub(super) const TLS_ON_UNIX: Self =
+        Self { key: "tls", expected: "a TCP address: TLS isn't spoken on Unix sockets" };
+}
+
 impl Config {
     /// Everything that is wrong in itself, whatever the machine is like.
     #[must_use]
@@ -234,7 +239,7 @@ impl Config {
                 wrong("tls", "nothing: this program was built without the feature `tls`");
             }
             if !matches!(self.address, Address::Tcp(_) | Address::Inherited(_)) {
-                wrong("tls", "a TCP address: TLS isn't spoken on Unix sockets");
+                wrong(InvalidSetting::TLS_ON_UNIX.key, InvalidSetting::TLS_ON_UNIX.expected);
             }
         }
         problems

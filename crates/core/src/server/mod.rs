@@ -111,6 +111,14 @@ impl Server {
     /// # Errors
     /// [`BindError`] says which setting or which address.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
+        Self::bind_as(config, "server.address")
+    }
+
+    /// [`Server::bind`] where the address comes from another setting than `server.address`, which errors then name.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn bind_as(config: &Config, setting: &str) -> Result<Self, BindError> {
         let problems = config.problems();
         if !problems.is_empty() {
             return Err(BindError::Settings(problems));
@@ -124,8 +132,13 @@ impl Server {
                 config.workers.or_else(|| cores.ok()).map_or(1, NonZeroUsize::get)
             }
         };
+        let sockets = bind::listen(config, setting, count)?;
+        // What the service manager hands over is known only now.
+        if config.tls.is_some() && sockets.iter().any(|socket| matches!(socket, Socketed::Unix(..))) {
+            return Err(BindError::Settings(vec![InvalidSetting::TLS_ON_UNIX]));
+        }
         Ok(Self {
-            sockets: bind::listen(config, count)?,
+            sockets,
             shape: config.shape,
             limits: Limits::new(&config.bounds),
             stats: Stats::default(),

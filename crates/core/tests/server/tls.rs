@@ -29,6 +29,14 @@ impl Drop for Authority {
     }
 }
 
+/// Settings with good files, which go with the authority.
+pub fn usable(name: &str) -> (impl Drop, Config) {
+    let authority = Authority::new(name);
+    authority.install(&authority.issue("localhost"));
+    let config = authority.config(ClientCertificates::None);
+    (authority, config)
+}
+
 impl Authority {
     fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
