@@ -194,6 +194,11 @@ impl Activity {
         self.in_flight() > 0 || self.bodies.load(Relaxed) > 0
     }
 
+    /// Whether something is lost when the connection is dropped.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_busy() || self.owed.get() || self.owing() || self.has_unsent() || self.has_tunnels()
+    }
+
     pub(super) fn owe(&self) {
         self.owing.fetch_add(1, Relaxed);
     }

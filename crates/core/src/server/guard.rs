@@ -62,6 +62,7 @@ struct HandedOver {
     read_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     write_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     stall: Pin<Box<Sleep>>,
+    is_cut: bool,
 }
 
 impl Guard {
@@ -153,8 +154,18 @@ impl Guard {
                 read_cut: Box::pin(shared.signal.reached(Phase::Cut)),
                 write_cut: Box::pin(shared.signal.reached(Phase::Cut)),
                 stall: Box::pin(tokio::time::sleep(shared.bounds.write_idle)),
+                is_cut: false,
             })
         })
+    }
+
+    /// The end of the drain, for a connection that was given away.
+    fn cut(&mut self) -> io::Error {
+        let handed_over = self.handed_over();
+        if !std::mem::replace(&mut handed_over.is_cut, true) {
+            self.connection.shared().stats.cut();
+        }
+        io::ErrorKind::ConnectionAborted.into()
     }
 
     #[cold]
@@ -165,7 +176,7 @@ impl Guard {
             handed_over.stall.as_mut().reset(Instant::now() + bound);
         }
         if handed_over.write_cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            return Poll::Ready(Err(self.cut()));
         }
         ready!(handed_over.stall.as_mut().poll(cx));
         self.connection.shared().stats.timeout(Bound::WriteIdle);
@@ -249,7 +260,7 @@ impl AsyncRead for Guard {
             }
             Poll::Pending if this.connection.activity().upgraded.get() => {
                 ready!(this.handed_over().read_cut.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+                Poll::Ready(Err(this.cut()))
             }
             other => other,
         }

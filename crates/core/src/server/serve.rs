@@ -196,7 +196,9 @@ where
     let end = poll_fn(|cx| {
         loop {
             if signal.phase() == Phase::Cut {
-                shared.stats.cut();
+                if activity.has_work() {
+                    shared.stats.cut();
+                }
                 return Poll::Ready(End::Dropped);
             }
             if let Poll::Ready(result) = Pin::new(&mut http).poll(cx) {
@@ -362,7 +364,9 @@ where
         loop {
             let phase = signal.phase();
             if phase == Phase::Cut {
-                shared.stats.cut();
+                if activity.has_work() {
+                    shared.stats.cut();
+                }
                 return Poll::Ready(Ok(()));
             }
             // Who came after the announcement gets one answer before the GOAWAY: a client that sees it first would only

@@ -67,7 +67,8 @@ pub struct Snapshot {
     pub tls_failed: u64,
     /// Requests and connections refused because what arrived broke the protocol or a bound on size.
     pub malformed: u64,
-    /// Connections that were dropped with work in flight, at the end of the drain.
+    /// Connections that were dropped at the end of the drain, or with the server, while a request was being read or
+    /// answered, or while they were given away to another protocol (WebSocket). Those that only were open don't count.
     pub cut: u64,
     /// Requests whose handler panicked through all layers.
     pub panicked: u64,
