@@ -1,11 +1,6 @@
 //! Taking connections from a listening socket.
 
-use std::{
-    io,
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -19,7 +14,9 @@ use super::{
 
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _unlink: Option<Unlink> },
+    // In this order: the file is removed while somebody still listens, so that nobody takes it for a stale one, puts
+    // another in its place, and loses that one.
+    Unix { _unlink: Option<Unlink>, listener: UnixListener },
 }
 
 pub(super) enum Stream {
@@ -33,7 +30,7 @@ impl Listener {
         Ok(match socket {
             Socketed::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
             Socketed::Unix(listener, unlink) => {
-                Self::Unix { listener: UnixListener::from_std(listener)?, _unlink: unlink }
+                Self::Unix { _unlink: unlink, listener: UnixListener::from_std(listener)? }
             }
         })
     }
@@ -53,13 +50,47 @@ impl Listener {
         }
     }
 
-    /// A connection that is there already.
-    pub(super) fn accept_waiting(&mut self) -> Option<io::Result<(Stream, Peer)>> {
-        match pin!(self.accept()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
+    /// Closes the socket, and hands over the connections that the kernel holds for it: closing alone resets them. Asks
+    /// the kernel itself: the runtime may not know yet that they are there, and stops a task that takes many in a row.
+    pub(super) fn close(self, most: u64, mut each: impl FnMut(Stream, Peer)) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                for _ in 0..most {
+                    let (stream, remote) = match listener.accept() {
+                        Ok(accepted) => accepted,
+                        Err(error) if is_of_one_connection(&error) => continue,
+                        // None is left, or none can be taken.
+                        Err(_) => break,
+                    };
+                    stream.set_nonblocking(true)?;
+                    let peer =
+                        Peer { remote: Some(remote), local: stream.local_addr().ok(), ..Peer::default() };
+                    each(Stream::Tcp(TcpStream::from_std(stream)?), peer);
+                }
+            }
+            Self::Unix { _unlink, listener } => {
+                let listener = listener.into_std()?;
+                for _ in 0..most {
+                    let stream = match listener.accept() {
+                        Ok((stream, _)) => stream,
+                        Err(error) if is_of_one_connection(&error) => continue,
+                        Err(_) => break,
+                    };
+                    stream.set_nonblocking(true)?;
+                    each(Stream::Unix(UnixStream::from_std(stream)?), Peer::default());
+                }
+                drop(_unlink);
+            }
         }
+        Ok(())
     }
+}
+
+/// Whether `accept` failed for the one connection, and the next may be well.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// How to go on after `accept` failed.
@@ -81,11 +112,7 @@ impl Failures {
     /// How long to wait: not at all after an error of that one connection; longer and longer when there are no file
     /// descriptors or no memory, because the same connection would fail again at once.
     pub(super) fn pause(&mut self, error: &io::Error) -> Option<Duration> {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
-        if matches!(
-            error.kind(),
-            ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock
-        ) {
+        if is_of_one_connection(error) || error.kind() == io::ErrorKind::WouldBlock {
             return None;
         }
         let now = Instant::now();

@@ -164,13 +164,13 @@ where
                 },
             }
         }
-        // Closing the listener resets what the kernel has accepted for us: those are served, too.
-        while let Some(Ok((stream, peer))) = listener.accept_waiting() {
-            admit(stream, peer, &service, &shared);
-        }
     };
     tokio::join!(shared.signal.follow(&drain, Phase::Closing), accepting);
-    drop(listener);
+    // A queue is no longer than this, unless somebody fills it as fast as it is emptied.
+    let most = u64::from(u16::MAX).min(shared.bounds.max_connections);
+    if let Err(error) = listener.close(most, |stream, peer| admit(stream, peer, &service, &shared)) {
+        tracing::warn!(%error, "connections that waited when the listener closed may be lost");
+    }
     drop(service);
 
     shared.connections.close();

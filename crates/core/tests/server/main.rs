@@ -12,4 +12,5 @@ mod stuck;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod waiting;
 mod wrong;
