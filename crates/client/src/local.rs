@@ -61,6 +61,11 @@ impl Locals {
         });
     }
 
+    /// Takes all services out.
+    pub(crate) fn clear(&self) {
+        self.0.store(Arc::default());
+    }
+
     pub(crate) async fn call(
         &self,
         name: &ServiceName,

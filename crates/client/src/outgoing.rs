@@ -1,6 +1,6 @@
 //! The headers that carry what belongs to a request to the next service.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority};
 use mainstay_core::context::{
     ATTEMPT, BAGGAGE, CRITICALITY, Deadline, GRPC_TIMEOUT, REQUEST_ID, REQUEST_TIMEOUT, RequestContext,
     SpanId, TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
@@ -105,11 +105,14 @@ pub(crate) fn origin_form(parts: &mut Parts, service: &str) {
 pub(crate) fn authority_form(parts: &mut Parts, service: &str) {
     parts.version = http::Version::HTTP_2;
     let host = parts.headers.remove(header::HOST);
-    let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(service);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let full = |authority: &str| format!("http://{authority}{target}").parse::<Uri>();
-    // A `Host` that is no authority came from outside: the name of the service will do.
-    if let Ok(uri) = full(authority).or_else(|_| full(service)) {
+    // What is no authority came from outside, and could become a part of the path: the name of the service will do.
+    let is_host = |host: &&str| {
+        !host.contains('@') && host.parse::<Authority>().is_ok_and(|authority| authority.as_str() == *host)
+    };
+    let host = host.as_ref().and_then(|host| host.to_str().ok()).filter(is_host);
+    if let Ok(uri) = full(host.unwrap_or(service)).or_else(|_| full(service)) {
         parts.uri = uri;
     }
 }
@@ -153,6 +156,20 @@ mod tests {
         propagate(None, &mut headers);
         assert_eq!(headers[REQUEST_ID], "mine");
         assert!(headers.contains_key(TRACEPARENT));
+    }
+
+    #[test]
+    fn a_host_that_is_no_authority_does_not_reach_the_target() {
+        for host in ["a/admin?", "a/b", "a?b", "a#b", "u@a", "a b", ""] {
+            let mut parts = parts("http://stock/items?x=1");
+            parts.headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            authority_form(&mut parts, "stock");
+            assert_eq!(parts.uri, "http://stock/items?x=1", "{host}");
+        }
+        let mut parts = parts("http://stock/items?x=1");
+        parts.headers.insert(header::HOST, HeaderValue::from_static("a.example:81"));
+        authority_form(&mut parts, "stock");
+        assert_eq!(parts.uri, "http://a.example:81/items?x=1");
     }
 
     #[tokio::test(start_paused = true)]

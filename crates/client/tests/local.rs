@@ -174,3 +174,22 @@ async fn an_endpoint_in_this_process_without_a_service_says_so() {
     assert!(matches!(error, Error::Connect(_)), "{error:?}");
     assert_eq!(mainstay_core::Error::from(error).kind(), Kind::Unavailable);
 }
+
+#[tokio::test]
+async fn a_closed_client_lets_go_of_the_services_that_hold_it() {
+    let stock: ServiceName = "stock".parse().unwrap();
+    let registry = memory::Registry::new();
+    let _lease = registry.register(&stock, Endpoint::in_process());
+    let client = Client::builder().build(registry);
+    let alive = std::sync::Arc::new(());
+    let (state, is_alive) = ((client.clone(), alive.clone()), std::sync::Arc::downgrade(&alive));
+    let router = Router::new().route("/", get(|| async {})).with_state(state.clone());
+    let router = router.layer(axum::Extension(state));
+    client.locals().insert(&stock, router);
+    drop(alive);
+    client.get("http://stock/").send().await.unwrap();
+    client.close(LONG).await.unwrap();
+    assert!(is_alive.upgrade().is_none(), "nothing holds the service any more");
+    let error = client.get("http://stock/").send().await.unwrap_err();
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::Unavailable);
+}

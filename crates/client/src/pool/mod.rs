@@ -119,6 +119,62 @@ fn classify(error: Option<&h2::Error>) -> (Step, Failure) {
         Some(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
             (Step::Exchange, Failure::NotProcessed)
         }
+        // hyper resets the stream where the body of the request breaks off; h2 itself does so as a library.
+        Some(error) if error.is_reset() && !error.is_remote() && !error.is_library() => {
+            (Step::Exchange, Failure::Request)
+        }
         _ => (Step::Exchange, Failure::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
+    use super::*;
+
+    /// Reads what comes, and never answers.
+    async fn listen(version: Version, tasks: &Tasks) -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tasks.spawn_detached(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            match version {
+                Version::Http1 => while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {},
+                Version::Http2 => {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    let mut open = Vec::new();
+                    while let Some(Ok(exchange)) = connection.accept().await {
+                        open.push(exchange);
+                    }
+                }
+            }
+        });
+        Address::Tcp("127.0.0.1".into(), port)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_the_fault_of_the_request_and_not_of_the_endpoint() {
+        for version in [Version::Http1, Version::Http2] {
+            let settings = Arc::new(Settings {
+                connect_timeout: Duration::from_secs(30),
+                idle_timeout: Duration::from_secs(30),
+                max_idle: 8,
+                tasks: Tasks::new(),
+            });
+            let address = listen(version, &settings.tasks).await;
+            let pieces =
+                stream::iter([Ok("x"), Err(std::io::Error::other("broke off"))]).then(|piece| async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    piece
+                });
+            let body = Body::from_stream(pieces);
+            let request = Request::post("http://stock/").header("host", "stock").body(body).unwrap();
+            let pools = Pools::default();
+            let sent = pools.send(&address, version, &settings, request);
+            let failed = tokio::time::timeout(Duration::from_secs(30), sent).await.unwrap().unwrap_err();
+            assert_eq!((failed.at, failed.failure), (Step::Exchange, Failure::Request), "{version:?}");
+        }
     }
 }

@@ -12,6 +12,9 @@ use mainstay_core::{Body, BoxError};
 /// Bodies up to this many bytes are kept for another attempt.
 const KEPT: usize = 64 * 1024;
 
+/// In this many frames at most: who sends empty ones for ever must not hold up the thread.
+const FRAMES: usize = 64;
+
 /// What is left to send.
 #[derive(Debug)]
 pub(crate) enum Payload {
@@ -37,7 +40,8 @@ impl Payload {
         let mut cx = Context::from_waker(Waker::noop());
         let mut first: Option<Bytes> = None;
         let mut more = BytesMut::new();
-        loop {
+        for frame in 1.. {
+            let last_look = frame == FRAMES;
             let frame = match Pin::new(&mut body).poll_frame(&mut cx) {
                 Poll::Ready(None) => break,
                 // The sender registers the waker anew when it polls on.
@@ -52,11 +56,11 @@ impl Payload {
                 Ok(Err(trailers)) => return Self::stream(first, more, Some(Ok(trailers)), body),
                 Err(error) => return Self::stream(first, more, Some(Err(error.into())), body),
             }
-            if first.as_ref().map_or(0, Bytes::len) + more.len() > KEPT {
-                return Self::stream(first, more, None, body);
-            }
             if body.is_end_stream() {
                 break;
+            }
+            if last_look || first.as_ref().map_or(0, Bytes::len) + more.len() > KEPT {
+                return Self::stream(first, more, None, body);
             }
         }
         Self::Whole(join(first, more))
@@ -221,6 +225,16 @@ mod tests {
         let untouched = payload.take().unwrap();
         payload.put_back(untouched);
         assert_eq!(read(payload.take().unwrap()).await, "ef");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_always_has_nothing_more_is_not_read_for_ever() {
+        let mut script: VecDeque<_> = std::iter::repeat_with(|| data("")).take(10_000).collect();
+        script.push_back(data("ab"));
+        let mut payload = Payload::new(Body::new(Script(script)));
+        let body = payload.take().unwrap();
+        assert!(!payload.is_left(), "it was left to be streamed");
+        assert_eq!(read(body).await, "ab");
     }
 
     #[tokio::test]
