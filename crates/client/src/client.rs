@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use http::{Method, Request, Response, Uri};
 use mainstay_core::{
     Body,
-    context::RequestContext,
+    context::{Deadline, RequestContext},
     task::{StillRunning, Tasks},
 };
 use mainstay_discovery::{Resolve, ServiceName};
@@ -113,20 +113,22 @@ impl Client {
     /// process is dropped. Dropping the body of the answer before its end does the same.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let target = self.target(service_of(request.uri())?)?;
-        self.send_to(&target, request).await
+        Ok(self.send_to(&target, request).await?.0)
     }
 
+    /// With the deadline of the call.
     pub(crate) async fn send_to(
         &self,
         target: &Target,
         request: Request<Body>,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<(Response<Body>, Deadline), Error> {
         let (mut parts, body) = request.into_parts();
         let context = RequestContext::current();
         let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         parts.extensions.clear();
-        Call::new(&self.0, target, context.as_ref(), deadline).run(parts, body).await
+        let answer = Call::new(&self.0, target, context.as_ref(), deadline).run(parts, body).await?;
+        Ok((answer, deadline))
     }
 
     /// A channel for the clients that tonic generates: `InventoryClient::new(client.channel("inventory"))`.
@@ -147,8 +149,9 @@ impl Client {
         &self.0.locals
     }
 
-    /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls can still be made
-    /// afterwards; their HTTP/1.1 connections are not kept.
+    /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls over the wire can
+    /// still be made afterwards; their HTTP/1.1 connections are not kept. The services of this process are taken out of
+    /// [`Client::locals`]: they often hold this client, and would keep each other alive.
     ///
     /// # Errors
     /// [`StillRunning`] when requests are still under way.
@@ -157,6 +160,7 @@ impl Client {
     /// Dropping it leaves what is under way to end by itself.
     pub async fn close(&self, bound: Duration) -> Result<(), StillRunning> {
         self.0.targets.store(Arc::default());
+        self.0.locals.clear();
         self.0.settings.tasks.stop(bound).await
     }
 

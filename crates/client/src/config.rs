@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Until the head of the answer, for calls made where no deadline holds. Default `10s`.
+    /// Until the head of the answer, for calls made where no deadline holds; and again for
+    /// [`Response::bytes`](crate::Response::bytes) and its like to read the body. Default `10s`.
     pub timeout: Duration,
     /// To open one connection. Default `2s`.
     pub connect_timeout: Duration,

@@ -94,14 +94,12 @@ impl RequestBuilder {
         let request = self.request?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let target = self.client.target(service_of(&uri)?)?;
-        let answer = self.client.send_to(&target, request).await?;
-        Ok(Response::new(
-            answer,
-            target.service.clone(),
-            self.client.config().max_body.as_usize(),
-            method,
-            uri,
-        ))
+        let (answer, deadline) = self.client.send_to(&target, request).await?;
+        let config = self.client.config();
+        // An explicit deadline bounds the body itself.
+        let read_timeout = (!deadline.is_explicit()).then(|| config.timeout.get());
+        let max_body = config.max_body.as_usize();
+        Ok(Response::new(answer, target.service.clone(), max_body, read_timeout, method, uri))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Request<Body>) -> Result<(), Error>) {

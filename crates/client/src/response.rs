@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
-use mainstay_core::Body;
+use mainstay_core::{Body, BoxError, error::mapping::Elapsed};
 use mainstay_discovery::ServiceName;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,8 @@ pub struct Response {
     method: Method,
     uri: Uri,
     max_body: usize,
+    /// None where the deadline of the call bounds the body.
+    read_timeout: Option<Duration>,
 }
 
 impl Response {
@@ -26,10 +28,11 @@ impl Response {
         inner: http::Response<Body>,
         service: ServiceName,
         max_body: usize,
+        read_timeout: Option<Duration>,
         method: Method,
         uri: Uri,
     ) -> Self {
-        Self { inner, service, method, uri, max_body }
+        Self { inner, service, method, uri, max_body, read_timeout }
     }
 
     /// The status.
@@ -67,15 +70,22 @@ impl Response {
         self
     }
 
-    /// The whole body.
+    /// The whole body. Where the call has no deadline of its own, `client.timeout` bounds the reading too.
     ///
     /// # Errors
-    /// [`Error::Body`] if it is larger than the bound, breaks off, or the deadline passes.
+    /// [`Error::Body`] if it is larger than the bound, breaks off, or the time is over.
     ///
     /// # Cancel safety
     /// Dropping it ends the call.
     pub async fn bytes(self) -> Result<Bytes, Error> {
-        let body = Limited::new(self.inner.into_body(), self.max_body).collect().await;
+        let collecting = Limited::new(self.inner.into_body(), self.max_body).collect();
+        let body = match self.read_timeout {
+            None => collecting.await,
+            Some(timeout) => match tokio::time::timeout(timeout, collecting).await {
+                Ok(body) => body,
+                Err(_) => Err(Box::new(Elapsed::new()) as BoxError),
+            },
+        };
         Ok(body.map_err(|error| Error::body(&self.service, error))?.to_bytes())
     }
 

@@ -204,7 +204,7 @@ async fn an_endpoint_that_never_answers_is_named_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn an_explicit_deadline_bounds_the_body_and_a_default_does_not() {
+async fn an_explicit_deadline_bounds_the_body_and_a_default_does_not_bound_a_stream() {
     let raw = Raw::listen().await;
     let mut config = Config::default();
     config.timeout = Duration::from_millis(300).into();
@@ -221,7 +221,8 @@ async fn an_explicit_deadline_bounds_the_body_and_a_default_does_not() {
         connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1").await;
         assert_eq!(connection.head().await, None, "closed by the client");
     });
-    assert_eq!(client.get("http://stock/").send().await.unwrap().text().await.unwrap(), "12");
+    let stream = client.get("http://stock/").send().await.unwrap().into_inner().into_body();
+    assert_eq!(axum::body::to_bytes(stream, 2).await.unwrap(), "12");
     let response = client.get("http://stock/").timeout(Duration::from_millis(300)).send().await.unwrap();
     let error = tokio::time::timeout(LONG, response.text()).await.unwrap().unwrap_err();
     assert!(error.is_elapsed(), "{error:?}");
@@ -351,4 +352,22 @@ fn each_runtime_drives_its_own_connections() {
     assert_eq!(server.accepted(), 2);
     stop.send(()).unwrap();
     thread.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn reading_a_whole_body_is_bounded_where_no_deadline_is() {
+    let raw = Raw::listen().await;
+    let mut config = Config::default();
+    config.timeout = Duration::from_millis(200).into();
+    let client =
+        Client::builder().config(config).build(Fixed::new().with("stock", [raw.endpoint()]).unwrap());
+    let call = tokio::spawn(client.get("http://stock/").send());
+    let mut connection = raw.accept().await;
+    connection.head().await.unwrap();
+    connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nx").await;
+    let answer = call.await.unwrap().unwrap();
+    let read = tokio::time::timeout(LONG, answer.text()).await.expect("it ends");
+    let error = read.unwrap_err();
+    assert!(error.is_elapsed(), "{error:?}");
+    assert_eq!(mainstay_core::Error::from(error).kind(), Kind::DeadlineExceeded);
 }
