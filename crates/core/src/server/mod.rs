@@ -49,13 +49,21 @@ mod validate;
 mod watch;
 mod worker;
 
-use std::{convert::Infallible, fmt, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tower_service::Service;
 
 pub use address::{Address, Inherited, InvalidAddress};
@@ -174,6 +182,9 @@ impl Server {
     ///   half of something they have sent; the others finish what they have.
     /// - [`Phase::Cut`]: what is left is dropped, upgraded connections included.
     ///
+    /// A worker of the `per-core` shape that can't start, or whose `make_service` panics, ends the others too before the
+    /// drain has begun: a server with a part of its workers would be taken for a whole one.
+    ///
     /// # Cancel safety
     /// Dropping it is [`Phase::Cut`] without waiting: listeners and connections are closed.
     pub async fn serve<F, S, B>(self, make_service: F, drain: Drain) -> Summary
@@ -229,44 +240,50 @@ impl Server {
         let count = self.sockets.len();
         // Ends the threads when this future is dropped.
         let (here, abandoned) = CutOnDrop::new();
-        let mut workers = Vec::with_capacity(count);
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let mut threads = Vec::with_capacity(count);
         for (index, socket) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
-            let (sender, receiver) = oneshot::channel();
             let (make_service, shared) = (make_service.clone(), self.shared());
-            let (drain, abandoned) = (drain.clone(), abandoned.clone());
+            let (drain, abandoned, end) = (drain.clone(), abandoned.clone(), ended.clone());
             let work = move || {
-                let summary = run_worker(async move {
-                    let service = make_service(Worker { index, count });
-                    tokio::select! {
-                        biased;
-                        summary = worker::run(socket, service, shared, drain) => summary,
-                        () = abandoned.reached(Phase::Cut) => Ok(Summary::default()),
-                    }
-                });
-                // Nobody waits for it any more when the server was dropped.
-                let _ = sender.send(summary.unwrap_or_else(worker_failed));
-            };
-            let thread = thread::Builder::new().name(format!("server-{index}")).spawn(work);
-            workers.push((thread, receiver));
-        }
-        let mut total = Summary::default();
-        for (index, (thread, finished)) in workers.into_iter().enumerate() {
-            let summary = match thread {
-                Err(error) => worker_failed(error),
-                Ok(thread) => {
-                    let summary = finished.await;
-                    // Doesn't block: to send is the last that the thread does.
-                    let _ = thread.join();
-                    summary.unwrap_or_else(|_| {
+                let work = || {
+                    run_worker(async move {
+                        let service = make_service(Worker { index, count });
+                        tokio::select! {
+                            biased;
+                            summary = worker::run(socket, service, shared, drain) => summary,
+                            () = abandoned.reached(Phase::Cut) => Ok(Summary::default()),
+                        }
+                    })
+                };
+                let summary = match panic::catch_unwind(AssertUnwindSafe(work)) {
+                    Ok(summary) => summary.unwrap_or_else(worker_failed),
+                    Err(_) => {
                         tracing::error!(index, "a worker of the server panicked");
                         Summary { failed_workers: 1, ..Summary::default() }
-                    })
-                }
+                    }
+                };
+                // Nobody waits for it any more when the server was dropped.
+                let _ = end.send(summary);
             };
+            match thread::Builder::new().name(format!("server-{index}")).spawn(work) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => drop(ended.send(worker_failed(error))),
+            }
+        }
+        drop(ended);
+        let mut total = Summary::default();
+        while let Some(summary) = ends.recv().await {
             total.left += summary.left;
             total.failed_workers += summary.failed_workers;
+            if summary.failed_workers > 0 && !drain.has_begun() {
+                here.cut();
+            }
         }
-        drop(here);
+        for thread in threads {
+            // Doesn't block: to send was the last that the thread did.
+            let _ = thread.join();
+        }
         total
     }
 }
@@ -302,11 +319,15 @@ impl CutOnDrop {
         let (drainer, drain) = Drain::channel();
         (Self(drainer), drain)
     }
+
+    fn cut(&self) {
+        self.0.advance(Phase::Cut);
+    }
 }
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.0.advance(Phase::Cut);
+        self.cut();
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn answer(kind: Kind, detail: &'static str) -> Bytes {
     [head.into_bytes(), body].concat().into()
 }
 
-/// Writes the answer and closes. Takes [`LINGER`] at most, and ends with the drain.
+/// Writes the answer and closes. Takes [`LINGER`] twice at most: to write, and to let the peer read.
 pub(super) async fn refuse(transport: &mut Transport, answer: &[u8], shared: &Arc<Shared>) {
     let deadline = Instant::now() + LINGER;
     let write = async {

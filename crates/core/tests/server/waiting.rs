@@ -78,3 +78,19 @@ async fn a_message_names_the_setting_that_the_address_comes_from() {
     let error = Server::bind_as(&config, "admin.address").unwrap_err().to_string();
     assert!(error.contains("(admin.address): address already in use"), "{error}");
 }
+
+#[tokio::test]
+async fn a_worker_that_cannot_start_ends_the_server_and_not_only_itself() {
+    let server = Server::bind(&shaped(Shape::PerCore)).unwrap();
+    let (_drainer, drain) = Drain::channel();
+    let serving = server.serve(
+        |worker| {
+            assert!(worker.index == 0, "the test wants this worker to fail");
+            Router::new().route("/", on_get(|| async {}))
+        },
+        drain,
+    );
+    // The drain never begins.
+    let summary = within(serving).await;
+    assert_eq!((summary.failed_workers, summary.left), (1, 0));
+}
