@@ -41,7 +41,7 @@ pub(crate) struct Member {
     pub(crate) place: Arc<Place>,
 }
 
-/// What outlives changes of the weight or the zone of an endpoint.
+/// What outlives changes of the weight of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) load: Load,

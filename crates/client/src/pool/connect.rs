@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use mainstay_core::BoxError;
 use mainstay_discovery::Address;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -14,13 +15,17 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
+/// After so long without a sign of life from the machine of the peer a connection ends (RFC 1122 section 4.2.3.6, RFC
+/// 5482). One that is lost without a word would else take all HTTP/2 requests until the kernel gives up, which is a
+/// quarter of an hour.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A host name is resolved by the operating system, its addresses are tried one after the other.
 pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
     match address {
         Address::Tcp(host, port) => {
             let stream = TcpStream::connect((&**host, *port)).await?;
-            // Requests are written whole: waiting to fill a segment only delays them.
-            stream.set_nodelay(true)?;
+            tune(&stream)?;
             Ok(Stream::Tcp(stream))
         }
         #[cfg(unix)]
@@ -32,6 +37,17 @@ pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
     }
 }
 
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    // Requests are written whole: waiting to fill a segment only delays them.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 6).with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENCE))?;
+    Ok(())
+}
+
 /// Bounds the opening of a connection, handshake included.
 pub(crate) async fn within<T, E: Into<BoxError>>(
     bound: Duration,
@@ -40,5 +56,24 @@ pub(crate) async fn within<T, E: Into<BoxError>>(
     match tokio::time::timeout(bound, open).await {
         Ok(opened) => opened.map_err(Into::into),
         Err(_) => Err(format!("not connected after {bound:?}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_lost_without_a_word_ends() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let Ok(Stream::Tcp(stream)) = connect(&Address::Tcp("127.0.0.1".into(), port)).await else {
+            panic!("it connects");
+        };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE));
     }
 }
