@@ -14,7 +14,6 @@ pub struct Endpoint {
     address: Address,
     protocol: Protocol,
     weight: u32,
-    zone: Option<Arc<str>>,
     metadata: Option<Arc<BTreeMap<String, String>>>,
 }
 
@@ -43,10 +42,10 @@ pub enum Protocol {
 }
 
 impl Endpoint {
-    /// HTTP/1.1 at `address`, weight 1, no zone.
+    /// HTTP/1.1 at `address`, weight 1.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, protocol: Protocol::default(), weight: 1, zone: None, metadata: None }
+        Self { address, protocol: Protocol::default(), weight: 1, metadata: None }
     }
 
     /// Over TCP; `host` is a name or an IP address, without brackets.
@@ -81,13 +80,6 @@ impl Endpoint {
         self
     }
 
-    /// In this zone (rack, data centre, region: whatever traffic should stay in).
-    #[must_use]
-    pub fn with_zone(mut self, zone: impl Into<Arc<str>>) -> Self {
-        self.zone = Some(zone.into());
-        self
-    }
-
     /// With this entry added to what else is said of it.
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -112,12 +104,6 @@ impl Endpoint {
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.weight
-    }
-
-    /// Its zone.
-    #[must_use]
-    pub fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
     }
 
     /// What else is said of it.

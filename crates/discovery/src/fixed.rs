@@ -3,7 +3,7 @@
 //! ```toml
 //! [discovery.static]
 //! orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]
-//! inventory = [{ address = "h2c://10.0.0.7:9000", weight = 2, zone = "a" }]
+//! inventory = [{ address = "h2c://10.0.0.7:9000", weight = 2 }]
 //! ```
 //!
 //! When not to use it: where copies come and go. A listed endpoint that does not answer is avoided by the client, and
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Entry {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
                     "an endpoint such as \"http://127.0.0.1:8081\" or \"unix:/run/x.sock\", or a table with \
-                     `address` and, where wanted, `protocol`, `weight` and `zone`",
+                     `address` and, where wanted, `protocol` and `weight`",
                 )
             }
 
@@ -128,7 +128,6 @@ impl Serialize for Entry {
             address,
             protocol: Some(endpoint.protocol()),
             weight: std::num::NonZeroU32::new(endpoint.weight()),
-            zone: endpoint.zone().map(str::to_owned),
         };
         table.serialize(serializer)
     }
@@ -140,8 +139,6 @@ struct Table {
     address: String,
     protocol: Option<Protocol>,
     weight: Option<std::num::NonZeroU32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
 }
 
 impl TryFrom<Table> for Endpoint {
@@ -154,9 +151,6 @@ impl TryFrom<Table> for Endpoint {
         }
         if let Some(weight) = table.weight {
             endpoint = endpoint.with_weight(weight.get());
-        }
-        if let Some(zone) = table.zone {
-            endpoint = endpoint.with_zone(zone);
         }
         Ok(endpoint)
     }
@@ -182,7 +176,7 @@ mod tests {
             r#"
             [discovery.static]
             orders = ["http://127.0.0.1:8081", "unix:/run/x.sock"]
-            stock = [{ address = "http://a:1", protocol = "http2", weight = 3, zone = "z" }]
+            stock = [{ address = "http://a:1", protocol = "http2", weight = 3 }]
             "#,
         );
         let config = config.unwrap();
@@ -192,7 +186,7 @@ mod tests {
         let orders = fixed.resolve(&"orders".parse().unwrap()).snapshot();
         assert_eq!(orders[1], Endpoint::unix("/run/x.sock"));
         let stock = fixed.resolve(&"stock".parse().unwrap()).snapshot();
-        let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3).with_zone("z");
+        let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3);
         assert_eq!(*stock, [expected]);
         assert!(fixed.resolve(&"other".parse().unwrap()).snapshot().is_empty());
 
@@ -210,6 +204,12 @@ mod tests {
                 r#"orders = [{ address = "http://a:1", weight = 0 }]"#,
                 "discovery.static.orders[0].weight",
                 "from 1 to",
+            ),
+            // Nothing would read it.
+            (
+                r#"orders = [{ address = "http://a:1", zone = "a" }]"#,
+                "discovery.static.orders[0].zone",
+                "weight",
             ),
             ("Orders = []", "discovery.static.Orders", "is not the name of a service"),
         ];

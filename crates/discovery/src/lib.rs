@@ -5,7 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`endpoint`] | one place where a service answers: address, zone, weight, protocol, metadata |
+//! | [`endpoint`] | one place where a service answers: address, weight, protocol, metadata |
 //! | [`name`] | the logical name of a service |
 //! | [`watch`] | the endpoints of a name as they are now, and as they change |
 //! | [`resolve`], [`register`] | the two traits that a registry implements, and the precedence of several |
