@@ -288,9 +288,10 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Client {
     type Rejection = mainstay_core::Error;
 
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let given =
-            parts.extensions.get::<RequestContext>().and_then(|context| context.ambient().get::<Self>());
-        given.or(parts.extensions.get::<Self>()).cloned().ok_or_else(|| {
+        let of = |context: &RequestContext| context.ambient().get::<Self>().cloned();
+        let given = parts.extensions.get::<RequestContext>().and_then(of);
+        let given = given.or_else(|| RequestContext::current().as_ref().and_then(of));
+        given.or_else(|| parts.extensions.get::<Self>().cloned()).ok_or_else(|| {
             let detail = "the handler asks for a client, but no host and no extension gives it one";
             mainstay_core::Error::new(mainstay_core::error::Kind::Internal).with_detail(detail)
         })
