@@ -1,9 +1,13 @@
 //! What travels with one request: one budget, sent on every hop.
 //!
-//! A [`RequestContext`] is made once, where the request enters, by
-//! the context layer of the stack; it is in the request's extensions, and current ([`RequestContext::current`])
-//! wherever the handler's code runs, work spawned through [`crate::task`] included. The client reads it to send on
-//! what is left of the deadline, the ids, the criticality and the attempt.
+//! A [`RequestContext`] is made once, where the request enters, by the context layer of the stack. From there on it is
+//! the current one ([`RequestContext::current`]) wherever the request is worked on: in the layers further in, in the
+//! handler and its extractors, in the body of its answer, in work spawned through [`crate::task`]. The client reads it
+//! to send on what is left of the deadline, the ids, the criticality and the attempt.
+//!
+//! It goes with the task, not with the request: it is not in the request's extensions. What hands a request over to
+//! another task (tower's `Buffer` does) has to take it along: [`RequestContext::current`] on the one side,
+//! [`RequestContext::scope`] on the other.
 //!
 //! Cloning is one atomic increment.
 
@@ -23,27 +27,44 @@ pub use criticality::{CRITICALITY, Criticality, UnknownCriticality};
 pub use deadline::{Deadline, GRPC_TIMEOUT, InvalidTimeout, REQUEST_TIMEOUT, format_timeout, parse_timeout};
 pub use request_id::{REQUEST_ID, RequestId};
 pub use scope::Scoped;
+pub(crate) use scope::enter;
 pub use trace::{BAGGAGE, InvalidTraceparent, SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
-use crate::lifecycle::Drain;
+use crate::{error::Protocol, lifecycle::Drain};
 
 /// The name of the header that carries how often this call was tried before, `0` for the first try.
 pub const ATTEMPT: http::HeaderName = http::HeaderName::from_static("x-request-attempt");
 
 /// What belongs to one request.
 #[derive(Clone, Default)]
-pub struct RequestContext(Arc<Inner>);
+pub struct RequestContext(Arc<Parts>);
 
+/// What a context is made of, all at once.
 #[derive(Clone, Default)]
-struct Inner {
-    request_id: Option<HeaderValue>,
-    trace: TraceContext,
-    tracestate: Option<HeaderValue>,
-    baggage: Option<HeaderValue>,
-    deadline: Option<Deadline>,
-    criticality: Criticality,
-    attempt: u32,
-    ambient: Ambient,
+pub(crate) struct Parts {
+    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) trace: TraceContext,
+    pub(crate) tracestate: Option<HeaderValue>,
+    pub(crate) baggage: Option<HeaderValue>,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) criticality: Criticality,
+    pub(crate) attempt: u32,
+    pub(crate) ambient: Ambient,
+    /// What the request speaks, where it is known.
+    pub(crate) protocol: Option<Protocol>,
+}
+
+impl Parts {
+    /// Sets the deadline, unless there is an earlier one.
+    pub(crate) fn bound(&mut self, deadline: Deadline) {
+        self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.earliest(deadline)));
+    }
+}
+
+impl From<Parts> for RequestContext {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
 }
 
 impl RequestContext {
@@ -57,6 +78,11 @@ impl RequestContext {
     #[must_use]
     pub fn current() -> Option<Self> {
         scope::current()
+    }
+
+    /// Looks at the context of the request whose handler is running: cheaper than [`Self::current`].
+    pub(crate) fn peek<R>(look: impl FnOnce(&Self) -> R) -> Option<R> {
+        scope::peek(look)
     }
 
     /// The id of the request: the one that arrived, else the trace id.
@@ -119,45 +145,43 @@ impl RequestContext {
     /// With the request id that arrived; it was found well-formed.
     #[must_use]
     pub fn with_request_id(self, id: HeaderValue) -> Self {
-        self.with(|inner| inner.request_id = Some(id))
+        self.with(|parts| parts.request_id = Some(id))
     }
 
     /// In this trace.
     #[must_use]
     pub fn with_trace(self, trace: TraceContext) -> Self {
-        self.with(|inner| inner.trace = trace)
+        self.with(|parts| parts.trace = trace)
     }
 
     /// With the `tracestate` to pass on.
     #[must_use]
     pub fn with_tracestate(self, tracestate: HeaderValue) -> Self {
-        self.with(|inner| inner.tracestate = Some(tracestate))
+        self.with(|parts| parts.tracestate = Some(tracestate))
     }
 
     /// With the `baggage` to pass on.
     #[must_use]
     pub fn with_baggage(self, baggage: HeaderValue) -> Self {
-        self.with(|inner| inner.baggage = Some(baggage))
+        self.with(|parts| parts.baggage = Some(baggage))
     }
 
     /// With this deadline, unless there is an earlier one: a budget only shrinks.
     #[must_use]
     pub fn with_deadline(self, deadline: Deadline) -> Self {
-        self.with(|inner| {
-            inner.deadline = Some(inner.deadline.map_or(deadline, |earlier| earlier.earliest(deadline)));
-        })
+        self.with(|parts| parts.bound(deadline))
     }
 
     /// With this criticality.
     #[must_use]
     pub fn with_criticality(self, criticality: Criticality) -> Self {
-        self.with(|inner| inner.criticality = criticality)
+        self.with(|parts| parts.criticality = criticality)
     }
 
     /// As this attempt, counted from 0.
     #[must_use]
     pub fn with_attempt(self, attempt: u32) -> Self {
-        self.with(|inner| inner.attempt = attempt)
+        self.with(|parts| parts.attempt = attempt)
     }
 
     /// With the signal that the process drains.
@@ -169,11 +193,16 @@ impl RequestContext {
     /// With what the host gives to every request.
     #[must_use]
     pub fn with_ambient(self, ambient: Ambient) -> Self {
-        self.with(|inner| inner.ambient = ambient)
+        self.with(|parts| parts.ambient = ambient)
+    }
+
+    /// What the request speaks, where the context layer read it.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.0.protocol
     }
 
     /// Changes the one owner's value in place; copies where it is shared, so that nobody else sees the change.
-    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }

@@ -40,6 +40,16 @@ impl Protocol {
         headers.get(header::CONTENT_TYPE).map_or(Self::Http, |value| Self::of_content_type(value.as_bytes()))
     }
 
+    /// The protocol of the request that is being worked on: the context layer has read it, where there is one.
+    pub(crate) fn of_current<B>(request: &Request<B>) -> Self {
+        if *request.method() != Method::POST {
+            return Self::Http;
+        }
+        RequestContext::peek(RequestContext::protocol)
+            .flatten()
+            .unwrap_or_else(|| Self::of(request.headers()))
+    }
+
     /// The protocol of a request with this `content-type`.
     #[must_use]
     pub fn of_content_type(value: &[u8]) -> Self {

@@ -2,6 +2,8 @@
 
 use tokio::sync::watch;
 
+use crate::context::RequestContext;
+
 /// How far the drain is (contract LIFE 3). Ordered: a process only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Phase {
@@ -92,11 +94,8 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Drain {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts
-            .extensions
-            .get::<crate::context::RequestContext>()
-            .map(crate::context::RequestContext::drain)
-            .unwrap_or_default())
+        let given = parts.extensions.get::<RequestContext>().map(RequestContext::drain);
+        Ok(given.or_else(|| RequestContext::peek(RequestContext::drain)).unwrap_or_default())
     }
 }
 

@@ -16,7 +16,8 @@ pin_project! {
     #[project = EitherProjection]
     pub(super) enum Either<R> {
         Inner { #[pin] body: R },
-        Own { body: Full<Bytes> },
+        // Boxed: it is rare, and would make every answer larger at each layer that it passes.
+        Own { body: Box<Full<Bytes>> },
     }
 }
 
@@ -28,14 +29,14 @@ impl<R> Either<R> {
 
     /// The layer's own.
     pub(super) fn own(body: Full<Bytes>) -> Self {
-        Self::Own { body }
+        Self::Own { body: Box::new(body) }
     }
 }
 
 /// Empty: what layers that answer by themselves (CORS preflights) need.
 impl<R> Default for Either<R> {
     fn default() -> Self {
-        Self::Own { body: Full::default() }
+        Self::own(Full::default())
     }
 }
 

@@ -93,7 +93,7 @@ where
             return ResponseFuture::running(self.inner.call(request.map(RequestBody::unlimited)));
         }
         let BodyLimitLayer { max, overridable } = self.layer;
-        let protocol = Protocol::of_request(&request);
+        let protocol = Protocol::of_current(&request);
         if !overridable && content_length(request.headers()).is_some_and(|length| length > max) {
             return ResponseFuture::too_large(protocol);
         }

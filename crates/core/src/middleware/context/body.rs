@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::{context::RequestContext, middleware::body::Either};
+use crate::{
+    context::{RequestContext, enter},
+    middleware::body::Either,
+};
 
 pin_project! {
     /// Body of the answers of [`Context`](super::Context): the request's context is current while it is polled.
@@ -15,12 +18,12 @@ pin_project! {
     pub struct ResponseBody<R> {
         #[pin]
         inner: Either<R>,
-        context: RequestContext,
+        context: Option<RequestContext>,
     }
 }
 
 impl<R> ResponseBody<R> {
-    pub(super) fn new(inner: Either<R>, context: RequestContext) -> Self {
+    pub(super) fn new(inner: Either<R>, context: Option<RequestContext>) -> Self {
         Self { inner, context }
     }
 }
@@ -28,7 +31,7 @@ impl<R> ResponseBody<R> {
 /// Empty.
 impl<R> Default for ResponseBody<R> {
     fn default() -> Self {
-        Self::new(Either::default(), RequestContext::new())
+        Self::new(Either::default(), None)
     }
 }
 
@@ -41,7 +44,11 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         let this = self.project();
-        this.context.clone().sync_scope(|| this.inner.poll_frame(cx))
+        // Without a context of its own it stays in its caller's.
+        if this.context.is_none() {
+            return this.inner.poll_frame(cx);
+        }
+        enter(this.context, || this.inner.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -21,7 +21,6 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
-        context: RequestContext,
     }
 }
 
@@ -30,17 +29,17 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Running { #[pin] inner: Scoped<F> },
-        Answered { answer: Option<Response<Full<Bytes>>> },
+        Answered { answer: Option<Box<(Response<Full<Bytes>>, RequestContext)>> },
     }
 }
 
-impl<F: Future> ResponseFuture<F> {
-    pub(super) fn new(inner: F, context: RequestContext) -> Self {
-        Self { state: State::Running { inner: context.clone().scope(inner) }, context }
+impl<F> ResponseFuture<F> {
+    pub(super) fn new(inner: Scoped<F>) -> Self {
+        Self { state: State::Running { inner } }
     }
 
     pub(super) fn answered(answer: Response<Full<Bytes>>, context: RequestContext) -> Self {
-        Self { state: State::Answered { answer: Some(answer) }, context }
+        Self { state: State::Answered { answer: Some(Box::new((answer, context))) } }
     }
 }
 
@@ -51,21 +50,28 @@ where
     type Output = Result<Response<ResponseBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = match this.state.project() {
-            StateProjection::Running { inner } => match inner.poll(cx) {
-                Poll::Ready(Ok(response)) => response.map(Either::inner),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            },
+        match self.project().state.project() {
+            StateProjection::Running { mut inner } => {
+                let response = ready!(inner.as_mut().poll(cx))?;
+                Poll::Ready(Ok(finish(response, Either::inner, inner.take_context())))
+            }
             StateProjection::Answered { answer } => match answer.take() {
-                Some(answer) => answer.map(Either::own),
+                Some(answer) => Poll::Ready(Ok(finish(answer.0, Either::own, Some(answer.1)))),
                 // Polled again after it was done.
-                None => return Poll::Pending,
+                None => Poll::Pending,
             },
-        };
-        let mut response = response.map(|body| ResponseBody::new(body, this.context.clone()));
-        response.headers_mut().insert(REQUEST_ID, this.context.request_id().to_header_value());
-        Poll::Ready(Ok(response))
+        }
     }
+}
+
+/// The answer with the id of its request; its body keeps the context.
+fn finish<B, R>(
+    mut response: Response<B>,
+    body: impl FnOnce(B) -> Either<R>,
+    context: Option<RequestContext>,
+) -> Response<ResponseBody<R>> {
+    if let Some(context) = &context {
+        response.headers_mut().insert(REQUEST_ID, context.request_id().to_header_value());
+    }
+    response.map(|inner| ResponseBody::new(body(inner), context))
 }

@@ -21,7 +21,6 @@ pub use future::ResponseFuture;
 use crate::{
     config::Duration,
     context::{Ambient, RequestContext},
-    error::Protocol,
 };
 
 /// What is believed of the header fields of a request, and the deadline where none arrives.
@@ -112,18 +111,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let context = RequestContext::new().with_ambient(self.shared.ambient.clone());
-        match read::read(request.headers(), self.shared.config, context) {
-            Ok(context) => {
-                request.extensions_mut().insert(context.clone());
-                let inner = context.clone().sync_scope(|| self.inner.call(request));
-                ResponseFuture::new(inner, context)
-            }
-            Err((error, context)) => {
-                let answer = error.answer(Protocol::of(request.headers()), &context);
-                ResponseFuture::answered(answer, context)
-            }
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let read::Fields { parts, protocol, refused } =
+            read::read(request.method(), request.headers(), &self.shared.config, self.shared.ambient.clone());
+        let context = RequestContext::from(parts);
+        match refused {
+            None => ResponseFuture::new(context.scope_call(|| self.inner.call(request))),
+            Some(error) => ResponseFuture::answered(error.answer(protocol, &context), context),
         }
     }
 }

@@ -4,14 +4,14 @@
 
 use std::str::FromStr as _;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::Config;
 use crate::{
     context::{
-        Criticality, Deadline, InvalidTimeout, RequestContext, RequestId, TraceContext, parse_timeout,
+        Ambient, Criticality, Deadline, InvalidTimeout, Parts, RequestId, TraceContext, parse_timeout,
     },
-    error::{Error, Kind, Violation},
+    error::{Error, Kind, Protocol, Violation},
 };
 
 /// W3C Baggage section 3.3.2: what must at least be passed on; more than that is not.
@@ -71,12 +71,17 @@ impl<'a> List<'a> {
     }
 }
 
-/// Adds to `context` what the fields say; the error is for the caller whose timeout is malformed.
-pub(super) fn read(
-    headers: &HeaderMap,
-    config: Config,
-    mut context: RequestContext,
-) -> Result<RequestContext, (Error, RequestContext)> {
+/// What was read.
+pub(super) struct Fields {
+    pub(super) parts: Parts,
+    pub(super) protocol: Protocol,
+    /// For the caller whose timeout is malformed.
+    pub(super) refused: Option<Error>,
+}
+
+/// Makes a context of what the fields say.
+pub(super) fn read(method: &Method, headers: &HeaderMap, config: &Config, ambient: Ambient) -> Fields {
+    let mut content_type = None;
     let mut request_id = Once::default();
     let mut traceparent = Once::default();
     let mut tracestate = List::default();
@@ -88,6 +93,7 @@ pub(super) fn read(
 
     for (name, value) in headers {
         match name.as_str() {
+            "content-type" => content_type = content_type.or(Some(value)),
             "x-request-id" => request_id.add(value),
             "traceparent" => traceparent.add(value),
             "tracestate" => tracestate.add(value),
@@ -100,37 +106,46 @@ pub(super) fn read(
         }
     }
 
+    // As `Protocol::of_request`.
+    let content_type = content_type.filter(|_| *method == Method::POST);
+    let protocol = content_type.map_or(Protocol::Http, |value| Protocol::of_content_type(value.as_bytes()));
+    // W3C Trace Context section 3.2: several are as good as none. Without a valid one tracestate means nothing.
+    let traceparent = traceparent.one().filter(|_| config.trust_ids);
+    let trace = traceparent.and_then(|value| TraceContext::parse(value.as_bytes()).ok());
+    let mut parts = Parts {
+        request_id: None,
+        trace: trace.unwrap_or_else(TraceContext::root),
+        tracestate: None,
+        baggage: None,
+        deadline: None,
+        criticality: Criticality::default(),
+        attempt: 0,
+        ambient,
+        protocol: Some(protocol),
+    };
+
     if config.trust_ids {
-        // The ids come first: a refusal below is answered and logged with them.
         if let Some(id) = request_id.one().filter(|id| RequestId::is_well_formed(id.as_bytes())) {
-            context = context.with_request_id(id.clone());
+            parts.request_id = Some(id.clone());
         }
-        // W3C Trace Context section 3.2: several are as good as none. Without a valid one tracestate means nothing.
-        let trace = traceparent.one().and_then(|value| TraceContext::parse(value.as_bytes()).ok());
-        if let Some(trace) = trace {
-            context = context.with_trace(trace);
-            if let Some(tracestate) = tracestate.checked(is_tracestate) {
-                context = context.with_tracestate(tracestate);
-            }
+        if trace.is_some() {
+            parts.tracestate = tracestate.checked(is_tracestate);
         }
-        if let Some(baggage) = baggage.checked(is_baggage) {
-            context = context.with_baggage(baggage);
-        }
+        parts.baggage = baggage.checked(is_baggage);
     }
 
     if config.trust_priority {
         // Both only advise: what can't be read is as if it were not there.
         let class = criticality.one().and_then(|value| value.to_str().ok());
         if let Some(class) = class.and_then(|text| Criticality::from_str(text).ok()) {
-            context = context.with_criticality(class);
+            parts.criticality = class;
         }
         let attempt = attempt.one().and_then(|value| value.to_str().ok());
         if let Some(attempt) = attempt.and_then(|text| text.parse().ok()) {
-            context = context.with_attempt(attempt);
+            parts.attempt = attempt;
         }
     }
 
-    let mut given = false;
     for (name, field) in [("grpc-timeout", grpc_timeout), ("x-request-timeout", request_timeout)] {
         let read = match field {
             Once::Absent => continue,
@@ -138,23 +153,22 @@ pub(super) fn read(
             Once::Several => Err(InvalidTimeout),
         };
         match read {
-            Ok(timeout) => {
-                given = true;
-                context = context.with_deadline(Deadline::after(timeout.min(config.max_timeout.get())));
-            }
-            Err(error) => {
-                let violation = Violation::new(name, format!("{error}, once"));
-                let error = Error::new(Kind::InvalidArgument)
-                    .with_detail(format!("malformed {name}"))
-                    .with_violation(violation);
-                return Err((error, context));
-            }
+            Ok(timeout) => parts.bound(Deadline::after(timeout.min(config.max_timeout.get()))),
+            // Answered and logged with the ids.
+            Err(error) => return Fields { parts, protocol, refused: Some(malformed(name, error)) },
         }
     }
-    if !given && !config.default_timeout.is_zero() {
-        context = context.with_deadline(Deadline::by_default(config.default_timeout.get()));
+    if parts.deadline.is_none() && !config.default_timeout.is_zero() {
+        parts.deadline = Some(Deadline::by_default(config.default_timeout.get()));
     }
-    Ok(context)
+    Fields { parts, protocol, refused: None }
+}
+
+#[cold]
+fn malformed(name: &'static str, error: InvalidTimeout) -> Error {
+    Error::new(Kind::InvalidArgument)
+        .with_detail(format!("malformed {name}"))
+        .with_violation(Violation::new(name, format!("{error}, once")))
 }
 
 /// W3C Trace Context section 3.3.1: `key=value` members with a comma between, each key once, empty ones allowed.

@@ -25,8 +25,8 @@ pin_project! {
         // Taken when the deadline passes: what produces the body ends there.
         #[pin]
         inner: Option<Either<R>>,
-        #[pin]
-        sleep: Option<Sleep>,
+        // Boxed: it is large, and only what has to wait needs it.
+        sleep: Option<Pin<Box<Sleep>>>,
         deadline: Option<At>,
         protocol: Protocol,
     }
@@ -64,12 +64,8 @@ where
                 if let Poll::Ready(frame) = inner.poll_frame(cx) {
                     return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
                 }
-                if this.sleep.is_none() {
-                    this.sleep.set(Some(sleep_until(deadline.at())));
-                }
-                if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-                    std::task::ready!(sleep.poll(cx));
-                }
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
+                std::task::ready!(sleep.as_mut().poll(cx));
             } else if inner.is_end_stream() {
                 return Poll::Ready(None);
             }

@@ -21,8 +21,8 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         work: Work<F>,
-        #[pin]
-        sleep: Option<Sleep>,
+        // Boxed: it is large, and only what has to wait needs it.
+        sleep: Option<Pin<Box<Sleep>>>,
         head: Option<At>,
         body: Option<At>,
         protocol: Protocol,
@@ -78,12 +78,8 @@ where
             Some(Poll::Pending) => {
                 let Some(head) = *this.head else { return Poll::Pending };
                 // Only a handler that waits costs a timer.
-                if this.sleep.is_none() {
-                    this.sleep.set(Some(sleep_until(head.at())));
-                }
-                if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-                    std::task::ready!(sleep.poll(cx));
-                }
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(head.at())));
+                std::task::ready!(sleep.as_mut().poll(cx));
             }
             None => {}
         }

@@ -70,9 +70,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let protocol = Protocol::of_request(&request);
-        let given = request.extensions().get::<RequestContext>().and_then(RequestContext::deadline);
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let protocol = Protocol::of_current(&request);
+        let given = RequestContext::peek(RequestContext::deadline).flatten();
         // One that the caller asked for bounds the body of the answer too, whatever bounds the handler.
         let body = given.filter(|deadline| deadline.is_explicit());
         let Some(timeout) = self.timeout else {
@@ -87,11 +87,8 @@ where
         if head.has_passed() {
             return ResponseFuture::passed(protocol);
         }
-        let context = request.extensions().get::<RequestContext>().cloned();
-        let context = context.or_else(RequestContext::current).unwrap_or_default().with_deadline(head);
-        request.extensions_mut().insert(context.clone());
-        let inner = context.clone().sync_scope(|| self.inner.call(request));
-        ResponseFuture::narrowed(context.scope(inner), head, body, protocol)
+        let context = RequestContext::current().unwrap_or_default().with_deadline(head);
+        ResponseFuture::narrowed(context.scope_call(|| self.inner.call(request)), head, body, protocol)
     }
 }
 

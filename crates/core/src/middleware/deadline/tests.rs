@@ -128,10 +128,8 @@ async fn a_default_leaves_the_body_open() {
 #[tokio::test(start_paused = true)]
 async fn a_route_can_only_shorten_the_deadline_and_says_so_to_what_it_calls() {
     for (asked, own, left) in [("5S", 1, 1), ("1S", 5, 1)] {
-        let service = tower::service_fn(|request: Request<Body>| async move {
-            let extension = request.extensions().get::<RequestContext>().unwrap().deadline().unwrap();
+        let service = tower::service_fn(|_: Request<Body>| async move {
             let current = RequestContext::current().unwrap().deadline().unwrap();
-            assert_eq!(extension, current);
             let left = current.remaining().as_secs().to_string();
             Ok::<_, Infallible>(Response::new(Body::from(left)))
         });

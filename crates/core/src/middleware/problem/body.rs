@@ -25,7 +25,8 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<R: Body> {
         Plain { #[pin] body: Either<R> },
-        Peeked { peeked: Peeked<R> },
+        // Boxed: it is rare, and large.
+        Peeked { peeked: Box<Peeked<R>> },
     }
 }
 
@@ -39,7 +40,7 @@ impl<R: Body> ResponseBody<R> {
     }
 
     pub(super) fn peeked(peeked: Peeked<R>) -> Self {
-        Self { kind: Kind::Peeked { peeked } }
+        Self { kind: Kind::Peeked { peeked: Box::new(peeked) } }
     }
 }
 

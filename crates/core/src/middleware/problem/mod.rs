@@ -55,7 +55,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let protocol = Protocol::of_request(&request);
+        let protocol = Protocol::of_current(&request);
         let is_head = request.method() == Method::HEAD;
         ResponseFuture::new(self.inner.call(request), protocol, is_head)
     }

@@ -17,12 +17,12 @@ pin_project! {
     pub struct ResponseBody<R> {
         #[pin]
         inner: Option<Either<R>>,
-        panics: Panics,
+        panics: Option<Panics>,
     }
 }
 
 impl<R> ResponseBody<R> {
-    pub(super) fn new(inner: Either<R>, panics: Panics) -> Self {
+    pub(super) fn new(inner: Either<R>, panics: Option<Panics>) -> Self {
         Self { inner: Some(inner), panics }
     }
 }
@@ -30,7 +30,7 @@ impl<R> ResponseBody<R> {
 /// Empty.
 impl<R> Default for ResponseBody<R> {
     fn default() -> Self {
-        Self::new(Either::default(), Panics::default())
+        Self::new(Either::default(), None)
     }
 }
 
@@ -51,9 +51,10 @@ where
             Ok(polled) => polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             Err(caught) => {
                 let context = RequestContext::current().unwrap_or_default();
-                this.panics.record(&caught, &context);
-                if let Err(again) = hook::guard(|| this.inner.set(None)) {
-                    this.panics.record(&again, &context);
+                let again = hook::guard(|| this.inner.set(None)).err();
+                if let Some(panics) = this.panics {
+                    panics.record(&caught, &context);
+                    again.iter().for_each(|again| panics.record(again, &context));
                 }
                 Poll::Ready(Some(Err(Panicked.into())))
             }

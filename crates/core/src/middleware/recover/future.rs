@@ -17,7 +17,8 @@ pin_project! {
         #[pin]
         state: State<F>,
         protocol: Protocol,
-        panics: Panics,
+        // Taken by the body.
+        panics: Option<Panics>,
     }
 }
 
@@ -26,18 +27,18 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Running { #[pin] inner: F },
-        Panicked { caught: hook::Caught },
-        Done,
+        Panicked { caught: Option<Box<hook::Caught>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(call: Result<F, hook::Caught>, protocol: Protocol, panics: Panics) -> Self {
-        let state = match call {
-            Ok(inner) => State::Running { inner },
-            Err(caught) => State::Panicked { caught },
-        };
-        Self { state, protocol, panics }
+    pub(super) fn running(inner: F, protocol: Protocol, panics: Panics) -> Self {
+        Self { state: State::Running { inner }, protocol, panics: Some(panics) }
+    }
+
+    /// The panic of the call itself, to be answered at the first poll.
+    pub(super) fn panicked(caught: Box<hook::Caught>, protocol: Protocol, panics: Panics) -> Self {
+        Self { state: State::Panicked { caught: Some(caught) }, protocol, panics: Some(panics) }
     }
 }
 
@@ -49,46 +50,39 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let polled = match this.state.as_mut().project() {
-            StateProjection::Running { inner } => hook::guard(|| inner.poll(cx)),
-            StateProjection::Panicked { .. } | StateProjection::Done => Ok(Poll::Pending),
-        };
-        let caught = match polled {
-            Ok(Poll::Ready(outcome)) => {
-                let panics = this.panics.clone();
-                return Poll::Ready(
-                    outcome
-                        .map(|response| response.map(|body| ResponseBody::new(Either::inner(body), panics))),
-                );
-            }
-            Ok(Poll::Pending) => match take_panic(this.state.as_mut()) {
-                Some(caught) => caught,
-                None => return Poll::Pending,
-            },
-            Err(caught) => {
+        // Written in its place from inside of the guard: an answer is large to be handed on once more.
+        let mut outcome = Poll::Pending;
+        let caught = match this.state.as_mut().project() {
+            StateProjection::Running { inner } => {
+                let polled = hook::guard(|| {
+                    if let Poll::Ready(answer) = inner.poll(cx) {
+                        let panics = this.panics.take();
+                        outcome = Poll::Ready(answer.map(|response| {
+                            response.map(|body| ResponseBody::new(Either::inner(body), panics))
+                        }));
+                    }
+                });
+                let Err(caught) = polled else { return outcome };
                 // What panicked is not polled again, and may panic once more when it is dropped.
-                if let Err(again) = hook::guard(|| this.state.set(State::Done)) {
-                    this.panics.record(&again, &RequestContext::current().unwrap_or_default());
+                if let Err(again) = hook::guard(|| this.state.set(State::Panicked { caught: None }))
+                    && let Some(panics) = this.panics
+                {
+                    panics.record(&again, &RequestContext::current().unwrap_or_default());
                 }
                 caught
             }
+            StateProjection::Panicked { caught } => match caught.take() {
+                Some(caught) => caught,
+                // Polled again after it was done.
+                None => return Poll::Pending,
+            },
         };
         let context = RequestContext::current().unwrap_or_default();
-        this.panics.record(&caught, &context);
+        let panics = this.panics.take();
+        if let Some(panics) = &panics {
+            panics.record(&caught, &context);
+        }
         let answer = answer(*this.protocol, &context);
-        Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), this.panics.clone()))))
+        Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), panics))))
     }
-}
-
-/// The panic of `call`, to be answered at the first poll.
-fn take_panic<F>(state: Pin<&mut State<F>>) -> Option<hook::Caught> {
-    if let StateProjection::Panicked { caught } = state.project() {
-        let taken = hook::Caught {
-            message: std::mem::take(&mut caught.message),
-            location: std::mem::take(&mut caught.location),
-            backtrace: caught.backtrace.take(),
-        };
-        return Some(taken);
-    }
-    None
 }

@@ -48,21 +48,24 @@ pub(super) fn install() {
 }
 
 /// Runs `work`; a panic in it comes back as what it said and where.
-pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
+pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
     let outer = GUARDED.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
-    outcome.map_err(|payload| {
-        let note = NOTE.with(|cell| cell.try_borrow_mut().ok().and_then(|mut note| note.take()));
-        let (location, backtrace) = note.map(|note| (note.location, note.backtrace)).unzip();
-        let message = message(payload.as_ref());
-        // A payload can panic when it is dropped; that must not get out of the place that catches panics.
-        std::mem::forget(payload);
-        Caught {
-            message,
-            location: location.unwrap_or_else(|| "unknown".to_owned()),
-            backtrace: backtrace.filter(|trace| trace.status() == BacktraceStatus::Captured),
-        }
+    outcome.map_err(caught)
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> Box<Caught> {
+    let note = NOTE.with(|cell| cell.try_borrow_mut().ok().and_then(|mut note| note.take()));
+    let (location, backtrace) = note.map(|note| (note.location, note.backtrace)).unzip();
+    let message = message(payload.as_ref());
+    // A payload can panic when it is dropped; that must not get out of the place that catches panics.
+    std::mem::forget(payload);
+    Box::new(Caught {
+        message,
+        location: location.unwrap_or_else(|| "unknown".to_owned()),
+        backtrace: backtrace.filter(|trace| trace.status() == BacktraceStatus::Captured),
     })
 }
 

@@ -43,11 +43,9 @@ impl Panics {
         let (trace_id, request_id) = (context.trace().trace_id(), context.request_id());
         match backtrace {
             Some(backtrace) => {
-                tracing::error!(panic = %message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
+                tracing::error!(%message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
             }
-            None => {
-                tracing::error!(panic = %message, %location, %trace_id, %request_id, "a handler panicked")
-            }
+            None => tracing::error!(%message, %location, %trace_id, %request_id, "a handler panicked"),
         }
     }
 }
@@ -107,9 +105,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let protocol = Protocol::of_request(&request);
-        let call = hook::guard(|| self.inner.call(request));
-        ResponseFuture::new(call, protocol, self.panics.clone())
+        let protocol = Protocol::of_current(&request);
+        match hook::guard(|| self.inner.call(request)) {
+            Ok(inner) => ResponseFuture::running(inner, protocol, self.panics.clone()),
+            Err(caught) => ResponseFuture::panicked(caught, protocol, self.panics.clone()),
+        }
     }
 }
 

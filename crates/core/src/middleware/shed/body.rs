@@ -16,13 +16,14 @@ pin_project! {
     pub struct ResponseBody<R> {
         #[pin]
         inner: Either<R>,
-        permit: Option<Permit>,
+        // Boxed: few bodies need one.
+        permit: Option<Box<Permit>>,
     }
 }
 
 impl<R> ResponseBody<R> {
     pub(super) fn new(inner: Either<R>, permit: Option<Permit>) -> Self {
-        Self { inner, permit }
+        Self { inner, permit: permit.map(Box::new) }
     }
 }
 

@@ -22,6 +22,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
+        protocol: Protocol,
     }
 }
 
@@ -30,17 +31,17 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Admitted { #[pin] inner: F, permit: Option<Permit> },
-        Refused { overloaded: Overloaded, protocol: Protocol },
+        Refused { overloaded: Overloaded },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn admitted(inner: F, permit: Permit) -> Self {
-        Self { state: State::Admitted { inner, permit: Some(permit) } }
+    pub(super) fn admitted(inner: F, permit: Permit, protocol: Protocol) -> Self {
+        Self { state: State::Admitted { inner, permit: Some(permit) }, protocol }
     }
 
     pub(super) fn refused(overloaded: Overloaded, protocol: Protocol) -> Self {
-        Self { state: State::Refused { overloaded, protocol } }
+        Self { state: State::Refused { overloaded }, protocol }
     }
 }
 
@@ -52,29 +53,31 @@ where
     type Output = Result<Response<ResponseBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
+        let this = self.project();
+        let protocol = *this.protocol;
+        match this.state.project() {
             StateProjection::Admitted { inner, permit } => {
                 let outcome = ready!(inner.poll(cx));
                 let permit = permit.take();
                 let response = outcome?;
-                let permit =
-                    permit.and_then(|permit| permit.head(failed(&response), body_is_work(&response)));
+                let permit = permit
+                    .and_then(|permit| permit.head(failed(&response, protocol), body_is_work(&response)));
                 Poll::Ready(Ok(response.map(|body| ResponseBody::new(Either::inner(body), permit))))
             }
-            StateProjection::Refused { overloaded, protocol } => {
+            StateProjection::Refused { overloaded } => {
                 let context = RequestContext::current().unwrap_or_default();
                 let answer = Error::from(*overloaded)
                     .with_detail("the service is overloaded")
-                    .answer(*protocol, &context);
+                    .answer(protocol, &context);
                 Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), None))))
             }
         }
     }
 }
 
-fn failed<R>(response: &Response<R>) -> bool {
+fn failed<R>(response: &Response<R>, protocol: Protocol) -> bool {
     response.status().is_server_error()
-        || response.headers().get("grpc-status").is_some_and(|status| status != "0")
+        || (protocol.is_grpc() && response.headers().get("grpc-status").is_some_and(|status| status != "0"))
 }
 
 /// Whether the body is made while it is sent. One of known length is there already; events and upgraded connections

@@ -66,11 +66,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let criticality =
-            request.extensions().get::<RequestContext>().map(RequestContext::criticality).unwrap_or_default();
+        let criticality = RequestContext::peek(RequestContext::criticality).unwrap_or_default();
+        let protocol = Protocol::of_current(&request);
         match self.limiter.acquire(criticality) {
-            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-            Err(overloaded) => ResponseFuture::refused(overloaded, Protocol::of(request.headers())),
+            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit, protocol),
+            Err(overloaded) => ResponseFuture::refused(overloaded, protocol),
         }
     }
 }

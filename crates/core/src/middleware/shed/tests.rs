@@ -10,7 +10,8 @@ use super::*;
 use crate::{
     Body,
     config::{Findings, Section as _},
-    context::Criticality,
+    context::{CRITICALITY, Criticality},
+    middleware::context::{Context, ContextLayer},
     middleware::probe::{self, Probe, Until},
 };
 
@@ -19,9 +20,12 @@ fn fixed(limit: u32) -> Limiter {
 }
 
 fn request(criticality: Criticality) -> Request<Body> {
-    let mut request = Request::new(Body::empty());
-    request.extensions_mut().insert(RequestContext::new().with_criticality(criticality));
-    request
+    Request::builder().header(CRITICALITY, criticality.as_str()).body(Body::empty()).unwrap()
+}
+
+/// Inside the layer that tells it what the request is.
+fn shed<S>(limiter: &Limiter, inner: S) -> Context<Shed<S>> {
+    ContextLayer::default().layer(ShedLayer::new(limiter.clone()).layer(inner))
 }
 
 async fn ready<S: Service<Request<Body>, Error = Infallible>>(service: &mut S) -> &mut S {
@@ -36,7 +40,7 @@ async fn keeps_the_contract_of_a_layer() {
 #[tokio::test]
 async fn what_there_is_no_room_for_is_refused_and_may_come_back() {
     let limiter = fixed(1);
-    let mut service = ShedLayer::new(limiter.clone()).layer(Probe::new(Until::Handler));
+    let mut service = shed(&limiter, Probe::new(Until::Handler));
     let held = ready(&mut service).await.call(request(Criticality::CriticalPlus));
     // The second one stands in another clone: the limit is one for all.
     let refused = service.clone().oneshot(request(Criticality::CriticalPlus)).await.unwrap();
@@ -45,6 +49,7 @@ async fn what_there_is_no_room_for_is_refused_and_may_come_back() {
     assert_eq!(refused.headers()["content-type"], "application/problem+json");
 
     let mut grpc = request(Criticality::CriticalPlus);
+    *grpc.method_mut() = http::Method::POST;
     grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     let refused = service.clone().oneshot(grpc).await.unwrap();
     assert_eq!(refused.headers()["grpc-status"], "14");
@@ -59,7 +64,7 @@ async fn what_there_is_no_room_for_is_refused_and_may_come_back() {
 #[tokio::test]
 async fn each_class_has_its_share() {
     let limiter = fixed(10);
-    let mut service = ShedLayer::new(limiter.clone()).layer(Probe::new(Until::Handler));
+    let mut service = shed(&limiter, Probe::new(Until::Handler));
     let mut held = Vec::new();
     for (class, most) in Criticality::ALL.into_iter().zip([5, 7, 9, 10]) {
         for _ in 0..12 {
@@ -89,7 +94,7 @@ fn streaming(
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_made_while_it_is_sent_takes_up_room_for_a_while() {
     let limiter = fixed(4);
-    let service = ShedLayer::new(limiter.clone()).layer(streaming("application/x", StatusCode::OK));
+    let service = shed(&limiter, streaming("application/x", StatusCode::OK));
     let first = service.clone().oneshot(request(Criticality::Critical)).await.unwrap();
     let second = service.oneshot(request(Criticality::Critical)).await.unwrap();
     assert_eq!(limiter.snapshot().in_flight, 2);
@@ -108,7 +113,7 @@ async fn events_upgrades_and_bodies_of_known_length_take_up_none() {
         [("text/event-stream", StatusCode::OK), ("x/y", StatusCode::SWITCHING_PROTOCOLS)]
     {
         let limiter = fixed(4);
-        let service = ShedLayer::new(limiter.clone()).layer(streaming(content_type, status));
+        let service = shed(&limiter, streaming(content_type, status));
         let _response = service.oneshot(request(Criticality::Critical)).await.unwrap();
         assert_eq!(limiter.snapshot().in_flight, 0, "{content_type}");
     }
@@ -116,7 +121,7 @@ async fn events_upgrades_and_bodies_of_known_length_take_up_none() {
     let known = tower::service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(Body::from("known")))
     });
-    let response = ShedLayer::new(limiter.clone()).layer(known).oneshot(request(Criticality::Critical)).await;
+    let response = shed(&limiter, known).oneshot(request(Criticality::Critical)).await;
     assert_eq!(limiter.snapshot().in_flight, 0);
     assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "known");
 }
@@ -124,7 +129,7 @@ async fn events_upgrades_and_bodies_of_known_length_take_up_none() {
 #[tokio::test]
 async fn the_end_of_a_body_gives_its_room_back_before_it_is_dropped() {
     let limiter = fixed(4);
-    let service = ShedLayer::new(limiter.clone()).layer(Probe::new(Until::End));
+    let service = shed(&limiter, Probe::new(Until::End));
     let response = service.oneshot(request(Criticality::Critical)).await.unwrap();
     assert_eq!(limiter.snapshot().in_flight, 1);
     let mut body = response.into_body();
