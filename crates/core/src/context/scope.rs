@@ -28,19 +28,21 @@ pub(super) fn peek<R>(look: impl FnOnce(&RequestContext) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(look)).ok()?
 }
 
-/// Runs `work` with the context in `slot` as the current one; afterwards it is in `slot` again, after a panic too.
-pub(crate) fn enter<R>(slot: &mut Option<RequestContext>, work: impl FnOnce() -> R) -> R {
-    struct Entered<'a>(&'a mut Option<RequestContext>);
+/// Makes the context in `slot` the current one; dropping it puts it back into `slot`, after a panic too. A guard rather
+/// than a closure, which requests and futures would be copied into and out of.
+pub(crate) struct Entered<'a>(&'a mut Option<RequestContext>);
 
-    impl Drop for Entered<'_> {
-        fn drop(&mut self) {
-            swap(self.0);
-        }
+impl<'a> Entered<'a> {
+    pub(crate) fn new(slot: &'a mut Option<RequestContext>) -> Self {
+        swap(slot);
+        Self(slot)
     }
+}
 
-    swap(slot);
-    let _entered = Entered(slot);
-    work()
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        swap(self.0);
+    }
 }
 
 fn swap(slot: &mut Option<RequestContext>) {
@@ -60,14 +62,9 @@ impl RequestContext {
 
     /// Runs `work` with this context as the current one.
     pub fn sync_scope<R>(self, work: impl FnOnce() -> R) -> R {
-        enter(&mut Some(self), work)
-    }
-
-    /// Makes a future with this context as the current one, and runs it so.
-    pub(crate) fn scope_call<F: Future>(self, call: impl FnOnce() -> F) -> Scoped<F> {
-        let mut context = Some(self);
-        let inner = Some(enter(&mut context, call));
-        Scoped { inner, context }
+        let mut slot = Some(self);
+        let _entered = Entered::new(&mut slot);
+        work()
     }
 }
 
@@ -85,13 +82,19 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.inner.is_some() {
-                enter(this.context, || this.inner.set(None));
+                let _entered = Entered::new(this.context);
+                this.inner.set(None);
             }
         }
     }
 }
 
 impl<F> Scoped<F> {
+    /// A future that was made, and is to run, with this context as the current one.
+    pub(crate) fn new(inner: F, context: Option<RequestContext>) -> Self {
+        Self { inner: Some(inner), context }
+    }
+
     /// The context, once the future is at its end.
     pub(crate) fn take_context(self: Pin<&mut Self>) -> Option<RequestContext> {
         self.project().context.take()
@@ -103,15 +106,14 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        enter(this.context, || {
-            // Polled again after its end, which no caller may do.
-            let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
-            let polled = inner.poll(cx);
-            if polled.is_ready() {
-                this.inner.set(None);
-            }
-            polled
-        })
+        // Polled again after its end, which no caller may do.
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+        let _entered = Entered::new(this.context);
+        let polled = inner.poll(cx);
+        if polled.is_ready() {
+            this.inner.set(None);
+        }
+        polled
     }
 }
 

@@ -23,7 +23,8 @@ impl TraceId {
     /// A random id.
     #[must_use]
     pub fn random() -> Self {
-        Self(fastrand::u128(1..).to_be_bytes())
+        // Zero, which is no id, is as likely as any other.
+        Self(fastrand::u128(..).max(1).to_be_bytes())
     }
 
     /// From its bytes; `None` if they are all zero.
@@ -166,12 +167,22 @@ impl fmt::Debug for SpanId {
     }
 }
 
+/// The two digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0x0f]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Writes `bytes` as lower-case digits; `text` is twice as long.
 fn write_hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0x0f)];
+        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
 

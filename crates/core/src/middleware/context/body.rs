@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    context::{RequestContext, enter},
+    context::{Entered, RequestContext},
     middleware::body::Either,
 };
 
@@ -45,10 +45,8 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         let this = self.project();
         // Without a context of its own it stays in its caller's.
-        if this.context.is_none() {
-            return this.inner.poll_frame(cx);
-        }
-        enter(this.context, || this.inner.poll_frame(cx))
+        let _entered = this.context.is_some().then(|| Entered::new(this.context));
+        this.inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -34,8 +34,8 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: Scoped<F>) -> Self {
-        Self { state: State::Running { inner } }
+    pub(super) fn new(inner: F, context: Option<RequestContext>) -> Self {
+        Self { state: State::Running { inner: Scoped::new(inner, context) } }
     }
 
     pub(super) fn answered(answer: Response<Full<Bytes>>, context: RequestContext) -> Self {

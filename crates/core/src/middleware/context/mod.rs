@@ -20,7 +20,7 @@ pub use future::ResponseFuture;
 
 use crate::{
     config::Duration,
-    context::{Ambient, RequestContext},
+    context::{Ambient, Entered, RequestContext},
 };
 
 /// What is believed of the header fields of a request, and the deadline where none arrives.
@@ -115,10 +115,14 @@ where
         let read::Fields { parts, protocol, refused } =
             read::read(request.method(), request.headers(), &self.shared.config, self.shared.ambient.clone());
         let context = RequestContext::from(parts);
-        match refused {
-            None => ResponseFuture::new(context.scope_call(|| self.inner.call(request))),
-            Some(error) => ResponseFuture::answered(error.answer(protocol, &context), context),
+        if let Some(error) = refused {
+            return ResponseFuture::answered(error.answer(protocol, &context), context);
         }
+        let mut context = Some(context);
+        let entered = Entered::new(&mut context);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(inner, context)
     }
 }
 

@@ -17,7 +17,7 @@ pub use body::ResponseBody;
 pub use future::ResponseFuture;
 
 use crate::{
-    context::{Deadline as At, RequestContext},
+    context::{Deadline as At, Entered, RequestContext, Scoped},
     error::{Error, Protocol, mapping::Elapsed},
 };
 
@@ -87,8 +87,11 @@ where
         if head.has_passed() {
             return ResponseFuture::passed(protocol);
         }
-        let context = RequestContext::current().unwrap_or_default().with_deadline(head);
-        ResponseFuture::narrowed(context.scope_call(|| self.inner.call(request)), head, body, protocol)
+        let mut context = Some(RequestContext::current().unwrap_or_default().with_deadline(head));
+        let entered = Entered::new(&mut context);
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::narrowed(Scoped::new(inner, context), head, body, protocol)
     }
 }
 

@@ -37,8 +37,8 @@ impl<F> ResponseFuture<F> {
     }
 
     /// The panic of the call itself, to be answered at the first poll.
-    pub(super) fn panicked(caught: Box<hook::Caught>, protocol: Protocol, panics: Panics) -> Self {
-        Self { state: State::Panicked { caught: Some(caught) }, protocol, panics: Some(panics) }
+    pub(super) fn panicked(caught: Option<Box<hook::Caught>>, protocol: Protocol, panics: Panics) -> Self {
+        Self { state: State::Panicked { caught }, protocol, panics: Some(panics) }
     }
 }
 

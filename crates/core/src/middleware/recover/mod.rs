@@ -106,9 +106,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = Protocol::of_current(&request);
-        match hook::guard(|| self.inner.call(request)) {
-            Ok(inner) => ResponseFuture::running(inner, protocol, self.panics.clone()),
-            Err(caught) => ResponseFuture::panicked(caught, protocol, self.panics.clone()),
+        // Handed in and out by reference: what a guard is given and gives back is copied at each step.
+        let (mut request, mut called) = (Some(request), None);
+        let outcome = hook::guard(|| called = request.take().map(|request| self.inner.call(request)));
+        match (called, outcome) {
+            (Some(inner), _) => ResponseFuture::running(inner, protocol, self.panics.clone()),
+            (None, outcome) => ResponseFuture::panicked(outcome.err(), protocol, self.panics.clone()),
         }
     }
 }
