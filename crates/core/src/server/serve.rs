@@ -35,9 +35,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The preface and the head of the SETTINGS frame that must follow it.
 const HELLO: u64 = PREFACE.len() as u64 + 9;
 
-/// How long a connection that was accepted while the listener closed may take to show its request; and an HTTP/2 peer
-/// without work, to acknowledge the end.
+/// How long a connection that was accepted while the listener closed may take to show its request.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// How long an HTTP/2 peer without work may take to acknowledge the end: one round trip, to another continent or to a
+/// busy machine. Requests that it sent before it heard of the end are on the way until then.
+const LAST_ROUND_TRIP: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// hyper's smallest buffer.
 const LEAST_BUFFER: usize = 8 * 1024;
@@ -400,7 +403,7 @@ where
                 Flow::Busy => (None, at + limits.keep_alive_idle),
                 Flow::Idle(_) => (Some(Bound::KeepAliveIdle), at + limits.keep_alive_idle),
                 Flow::Ending(..) if activity.has_unsent() => (Some(Bound::WriteIdle), at + limits.write_idle),
-                Flow::Ending(..) => (None, at + GRACE),
+                Flow::Ending(..) => (None, at + LAST_ROUND_TRIP),
             };
             let (bound, deadline) = match old_at {
                 Some(old) if old < deadline => (Some(Bound::ConnectionAge), old),

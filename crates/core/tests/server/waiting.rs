@@ -9,7 +9,7 @@ use mainstay_core::{
 };
 use tokio::net::TcpStream;
 
-use crate::support::{Peer, config, get, shaped, start, until, within};
+use crate::support::{Peer, config, get, headers, shaped, start, until, within};
 
 #[tokio::test]
 async fn who_waits_to_be_accepted_when_the_listener_closes_is_answered() {
@@ -93,4 +93,18 @@ async fn a_worker_that_cannot_start_ends_the_server_and_not_only_itself() {
     // The drain never begins.
     let summary = within(serving).await;
     assert_eq!((summary.failed_workers, summary.left), (1, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_crosses_the_goaway_on_a_long_way_is_answered() {
+    let server = start(&config(), Router::new().route("/", on_get(|| async {})));
+    let mut peer = server.connect().await;
+    peer.hello().await;
+    server.advance(Phase::Announced);
+    peer.frame_of_type(7).await;
+    // More than the round trip to the other side of the world.
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    peer.send(headers(1, true, "GET", "/")).await;
+    peer.frame_of_type(1).await;
+    server.stop().await;
 }
