@@ -83,6 +83,19 @@ async fn a_panic_costs_one_request_a_500_without_internals() {
 }
 
 #[tokio::test]
+async fn a_dependency_that_fails_is_in_the_log_and_not_in_the_answer() {
+    let process = Process::specimen(&[]).await;
+    let answer = get(process.main, "/lost").await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!answer.body.contains("nowhere"), "{answer:?}");
+    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let trace_id = problem["trace_id"].as_str().unwrap().to_owned();
+    let told =
+        |line: &str| (line.contains(&trace_id) && line.contains("discovery.static.nowhere")).then_some(());
+    process.log().wait_for("what to set, with the trace id", told).await;
+}
+
+#[tokio::test]
 async fn a_malformed_body_is_a_problem_that_names_the_field() {
     let process = Process::specimen(&[]).await;
     let post = async |body: &str| {

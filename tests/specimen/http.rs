@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use mainstay::{
-    Error, Result,
+    Client, Error, Result,
     axum::{
         Json, Router,
         body::{Body, Bytes},
@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router {
         .route("/never", get(async || std::future::pending::<()>().await))
         .route("/panic", get(panics))
         .route("/fault", get(fault))
+        .route("/lost", get(lost))
         .route("/half", get(half))
         .route("/large", get(large))
         .route("/endless", get(endless))
@@ -60,6 +61,11 @@ async fn panics() -> &'static str {
 /// A fault with internals that no caller may see.
 async fn fault() -> Result<String> {
     Ok(std::fs::read_to_string("/no/such/file/hunter2")?)
+}
+
+/// Needs a service that is nowhere.
+async fn lost(client: Client) -> Result<String> {
+    Ok(client.get("http://nowhere/").send().await?.text().await?)
 }
 
 /// Half an answer, then an error.

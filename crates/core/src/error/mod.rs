@@ -158,7 +158,8 @@ impl Error {
     }
 
     /// As a `std::error::Error` for the log: the cause itself where this error adds nothing to it, as `?` makes them.
-    pub(crate) fn into_cause(self) -> BoxError {
+    #[must_use]
+    pub fn into_cause(self) -> BoxError {
         let adds_nothing =
             self.kind() == Kind::Internal && self.detail().is_none() && self.violations().is_empty();
         let mut inner = self.0;

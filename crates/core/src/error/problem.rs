@@ -4,7 +4,10 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::{Error, Kind, Report, Violation};
+use super::{
+    Error, Kind, Report, Violation,
+    mapping::{Elapsed, Overloaded},
+};
 use crate::{Body, context::RequestContext};
 
 /// The media type of RFC 9457.
@@ -67,7 +70,8 @@ impl Error {
         Problem::new(&self, context).into_response(&self)
     }
 
-    /// One log line, with the chain of causes: faults of the service as errors, the rest at debug level.
+    /// One log line, with the chain of causes: faults of the service as errors, failures of what it depends on as
+    /// warnings, the rest at debug level.
     pub(crate) fn log(&self) {
         let chain = self.source().map(|source| Report::new(source).to_string());
         let cause = chain.as_deref().unwrap_or("");
@@ -76,9 +80,18 @@ impl Error {
         let (trace_id, request_id) = (context.trace().trace_id(), context.request_id());
         if matches!(self.kind(), Kind::Internal | Kind::BadGateway) {
             tracing::error!(kind, detail, cause, %trace_id, %request_id, "request failed");
+        } else if self.depends() {
+            tracing::warn!(kind, detail, cause, %trace_id, %request_id, "request failed");
         } else {
             tracing::debug!(kind, detail, cause, %trace_id, %request_id, "request refused");
         }
+    }
+
+    /// Whether something that the service needs has failed it. What the stack itself refuses under load or late is not
+    /// that: a line for each would add to the load.
+    fn depends(&self) -> bool {
+        matches!(self.kind(), Kind::Unavailable | Kind::DeadlineExceeded)
+            && self.source().is_some_and(|source| !source.is::<Overloaded>() && !source.is::<Elapsed>())
     }
 }
 

@@ -241,7 +241,7 @@ impl Engine {
                 })
             },
             |index, took, result| {
-                if result.is_ok() {
+                if result.is_ok() && self.has_started(index) {
                     tracing::info!(component = &*self.parts[index].name, ?took, "component stopped");
                 }
                 self.observer.set(index, ComponentState::Stopped);
