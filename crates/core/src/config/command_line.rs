@@ -129,7 +129,12 @@ Options:
             _ => {
                 let services =
                     value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
-                once(name, &mut self.services, services.collect())?;
+                let services: Vec<_> = services.collect();
+                // Nothing would unset the key, and all services would run.
+                if services.is_empty() {
+                    return Err(UsageError::NoValue { argument: name.to_owned(), expected: "NAME,..." });
+                }
+                once(name, &mut self.services, services)?;
             }
         }
         Ok(())
@@ -188,6 +193,7 @@ mod tests {
         assert_eq!(told(&["orders"]), "unknown argument \"orders\"");
         assert_eq!(told(&["--"]), "unknown argument \"--\"");
         assert_eq!(told(&["--set"]), "--set needs a value: --set KEY=VALUE");
+        assert_eq!(told(&["--services", " , "]), "--services needs a value: --services NAME,...");
         assert_eq!(told(&["--help=me"]), "--help takes no value");
         assert_eq!(told(&["--profile", "a", "--profile=b"]), "--profile is given more than once");
     }

@@ -27,6 +27,16 @@ impl Layers {
         Self { figment: Figment::new().select(profile), lines: HashMap::new(), outside: BTreeMap::new() }
     }
 
+    /// Adds a default of the profile.
+    pub(super) fn add_default(&mut self, profile: &str, key: &Key, value: &str) {
+        let mut values = Dict::new();
+        // Into an empty table nothing can be in the way.
+        if insert(&mut values, key, Value::from(value)).is_ok() {
+            let metadata = Metadata::named(format!("the default of the profile {profile}"));
+            self.merge(Layer::of(Profile::Default, values, metadata));
+        }
+    }
+
     pub(super) fn add_file(&mut self, path: &Path, document: Document) {
         self.lines.insert(path.to_owned(), document.lines);
         self.merge(Layer::of(Profile::Default, document.values, Metadata::from(FILE, path)));

@@ -39,6 +39,7 @@ pub struct Loader {
     profile: Option<(String, Origin)>,
     variables: Vec<(OsString, OsString)>,
     reserved: Vec<String>,
+    defaults: Vec<(String, Key, String)>,
     sources: Vec<(Option<String>, Arc<dyn Provider + Send + Sync>)>,
     arguments: Vec<(String, String)>,
     pub(super) trees: BTreeMap<Key, Tree>,
@@ -70,6 +71,7 @@ impl Loader {
             profile: None,
             variables: Vec::new(),
             reserved: Vec::new(),
+            defaults: Vec::new(),
             sources: Vec::new(),
             arguments: Vec::new(),
             trees: BTreeMap::new(),
@@ -120,6 +122,29 @@ impl Loader {
     #[must_use]
     pub fn reserve_variable(mut self, name: impl Into<String>) -> Self {
         self.reserved.push(name.into());
+        self
+    }
+
+    /// Gives `key` another default in one profile: stronger than that of the type, weaker than everything else.
+    ///
+    /// ```
+    /// # use mainstay_core::config::Loader;
+    /// let loader = Loader::new().profile_default("dev", "drain.delay", "0s");
+    /// ```
+    ///
+    /// # Panics
+    /// When `key` is no key of a table. Keys are written by programmers.
+    #[must_use]
+    #[track_caller]
+    pub fn profile_default(
+        mut self,
+        profile: impl Into<String>,
+        key: &str,
+        value: impl Into<String>,
+    ) -> Self {
+        let key = key_of_place(key);
+        assert!(!key.is_root() && !key.has_index(), "a default has a key of a table");
+        self.defaults.push((profile.into(), key, value.into()));
         self
     }
 
@@ -240,6 +265,9 @@ impl Loader {
         let mut files = Vec::new();
         let profile = self.chosen_profile(&mut findings);
         let mut layers = Layers::new(&profile);
+        for (_, key, value) in self.defaults.iter().filter(|(of, ..)| *of == profile) {
+            layers.add_default(&profile, key, value);
+        }
         for (path, required) in self.chosen_files(&profile) {
             match read_document(&path, required.as_ref()) {
                 Ok(Some(document)) => layers.add_file(&path, document),

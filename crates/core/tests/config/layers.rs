@@ -30,7 +30,10 @@ fn each_layer_is_stronger_than_the_one_before_it() {
     };
     let pair = |name: &str, source: &str| (name.to_owned(), source.to_owned());
 
-    assert_eq!(name(&base.clone().directory("/nonexistent")), pair("mainstay", "the default"));
+    let base = base.profile_default("dev", "server.name", "relaxed");
+    let bare = base.clone().directory("/nonexistent");
+    assert_eq!(name(&bare), pair("mainstay", "the default"));
+    assert_eq!(name(&bare.profile("dev")), pair("relaxed", "the default of the profile dev"));
     assert_eq!(name(&base), pair("file", "mainstay.toml:2"));
     let loader = base.profile("dev");
     assert_eq!(name(&loader), pair("profile", "mainstay.dev.toml:2"));
