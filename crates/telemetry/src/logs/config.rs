@@ -1,8 +1,8 @@
 //! `log` of the configuration.
 
-use mainstay_core::config::{Findings, Section};
+use mainstay_core::config::{Findings, Keys, Section};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// What `filter` should be.
 pub(super) const EXPECTED: &str = "directives such as `info` or `info,shop=debug,hyper=warn`";
@@ -15,7 +15,7 @@ pub struct Config {
     /// How lines look: `auto` (default), `text` or `json`.
     pub format: Format,
     /// Which events are logged: directives `target=level`, and a level for all other targets, from `off`, `error`,
-    /// `warn`, `info`, `debug`, `trace`. Default `info`. `RUST_LOG` goes before it.
+    /// `warn`, `info`, `debug`, `trace`. Default `info`. `RUST_LOG` goes before it. Reloadable.
     pub filter: String,
     /// Where lines go: `stdout` (default) or `stderr`.
     pub output: Output,
@@ -78,10 +78,24 @@ impl Default for Config {
 
 impl Section for Config {
     fn check(&self, findings: &mut Findings) {
-        if parse(&self.filter).is_err() {
+        if let Some(word) = bare(&self.filter) {
+            findings.reject("filter", format_args!("{EXPECTED}; `{word}` is no level"));
+        } else if parse(&self.filter).is_err() {
             findings.reject("filter", EXPECTED);
         }
     }
+
+    fn reloadable(keys: &mut Keys) {
+        keys.add("filter");
+    }
+}
+
+/// A directive that is a name alone, and no level. To the filter it is a target with all its events and nothing else:
+/// `inof` would silence the process.
+pub(super) fn bare(directives: &str) -> Option<&str> {
+    let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':'));
+    let words = directives.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.filter(plain).find(|word| word.parse::<LevelFilter>().is_err())
 }
 
 /// Reads directives.

@@ -1,7 +1,5 @@
 //! Why logs can't be set up.
 
-use tracing_subscriber::filter::ParseError;
-
 use super::config::EXPECTED;
 
 /// Why logs can't be set up, or changed.
@@ -10,14 +8,12 @@ use super::config::EXPECTED;
 pub enum Error {
     /// Directives that can't be read.
     #[error("{key} is `{value}`, expected {EXPECTED}")]
+    #[non_exhaustive]
     Filter {
         /// `log.filter` or `RUST_LOG`.
         key: &'static str,
         /// The directives.
         value: String,
-        /// Which of them, and why.
-        #[source]
-        cause: ParseError,
     },
     /// The process has a subscriber; it was left as it is.
     #[error("the process has a tracing subscriber already, it was left as it is")]

@@ -22,9 +22,16 @@ const RUST_LOG: &str = "RUST_LOG";
 #[derive(Clone)]
 pub struct Handle {
     filter: reload::Handle<EnvFilter, Registry>,
+    from_environment: bool,
 }
 
 impl Handle {
+    /// Whether `RUST_LOG` said what is logged when the logs were set up, in place of the configuration.
+    #[must_use]
+    pub fn is_from_environment(&self) -> bool {
+        self.from_environment
+    }
+
     /// Logs what these directives say from now on; `RUST_LOG` no longer counts.
     ///
     /// # Errors
@@ -63,7 +70,8 @@ where
 {
     // Both are checked: a wrong configuration is told even where the environment hides it.
     let configured = parse("log.filter", &config.filter)?;
-    let filter = match from_environment.filter(|directives| !directives.trim().is_empty()) {
+    let from_environment = from_environment.filter(|directives| !directives.trim().is_empty());
+    let filter = match from_environment {
         Some(directives) => parse(RUST_LOG, directives)?,
         None => configured,
     };
@@ -81,12 +89,19 @@ where
         let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(coloured).event_format(Text::new(coloured)).boxed()
     };
-    Ok((tracing_subscriber::registry().with(filter).with(lines), Handle { filter: handle }))
+    Ok((
+        tracing_subscriber::registry().with(filter).with(lines),
+        Handle { filter: handle, from_environment: from_environment.is_some() },
+    ))
 }
 
 fn parse(key: &'static str, directives: &str) -> Result<EnvFilter, Error> {
-    let wrong = |cause| Error::Filter { key, value: directives.to_owned(), cause };
-    config::parse(directives).map_err(wrong)
+    let wrong = || Error::Filter { key, value: directives.to_owned() };
+    // By custom RUST_LOG may name a target alone.
+    if key != RUST_LOG && config::bare(directives).is_some() {
+        return Err(wrong());
+    }
+    config::parse(directives).map_err(|_| wrong())
 }
 
 impl fmt::Debug for Handle {

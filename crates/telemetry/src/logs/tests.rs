@@ -138,6 +138,7 @@ fn the_filter_can_be_changed_and_a_wrong_one_changes_nothing() {
         handle.set_filter("mainstay_telemetry=debug").unwrap();
         tracing::debug!("now");
         assert!(matches!(handle.set_filter("a=b=c"), Err(Error::Filter { .. })));
+        assert!(matches!(handle.set_filter("inof"), Err(Error::Filter { .. })));
         tracing::debug!("still");
     });
     let messages: Vec<Value> = written.lines().iter().map(|line| line["message"].clone()).collect();
@@ -179,6 +180,9 @@ fn a_wrong_filter_is_found_when_the_configuration_is_read() {
         loader.tree::<Config>("log").load()
     };
     assert!(load("info,shop=debug").is_ok());
+    assert!(load("info,[order{id=1}]=debug,2").is_ok());
+    let misspelled = load("inof").unwrap_err().to_string();
+    assert!(misspelled.contains("`inof` is no level"), "{misspelled}");
     let errors = load("shop=loud").unwrap_err();
     assert_eq!(errors.findings()[0].key.to_string(), "log.filter");
     assert!(errors.to_string().contains("expected: directives such as `info`"), "{errors}");
