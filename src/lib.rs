@@ -6,6 +6,14 @@
 //! Every layer, the server, the client and the registries live in crates of their own and are re-exported here under
 //! one path each.
 
+/// The guide's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/services.md")]
+mod guide {}
+#[cfg(all(doctest, feature = "gateway"))]
+#[doc = include_str!("../docs/gateway.md")]
+mod gateway_guide {}
+
 #[cfg(feature = "grpc")]
 mod grpc;
 mod host;
@@ -30,6 +38,6 @@ pub use tonic;
 pub use client::Client;
 #[cfg(feature = "grpc")]
 pub use grpc::GrpcService;
-pub use host::{Addresses, Host, HostError, Misfit, Running};
+pub use host::{Addresses, Host, HostError, Misfit, Running, UnknownService};
 pub use service::{Service, ServiceContext};
 pub use settings::{BodySettings, HostSettings, ServiceSettings, Settings};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainstay_client as client;
 use mainstay_core::{
     admin,
-    config::{ByteSize, Findings, Section},
+    config::{ByteSize, Findings, Keys, Section},
     lifecycle,
     middleware::{context, shed},
     server,
@@ -89,5 +89,51 @@ impl Section for Settings {
         findings.within("shed", |findings| self.shed.check(findings));
         findings.within("client", |findings| self.client.check(findings));
         findings.within("discovery", |findings| self.discovery.check(findings));
+        #[cfg(feature = "telemetry")]
+        findings.within("log", |findings| self.log.check(findings));
+    }
+
+    #[cfg_attr(
+        not(feature = "telemetry"),
+        expect(unused_variables, reason = "only logs change while it runs")
+    )]
+    fn reloadable(keys: &mut Keys) {
+        #[cfg(feature = "telemetry")]
+        keys.within("log", mainstay_telemetry::logs::Config::reloadable);
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "telemetry")]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Adds the rows of the table in docs/services.md: key and default, as `--print-config` writes it.
+    fn rows(key: &str, value: &Value, to: &mut Vec<String>) {
+        match value {
+            Value::Object(entries) if !entries.is_empty() => {
+                for (name, value) in entries {
+                    rows(&if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, value, to);
+                }
+            }
+            Value::Null => to.push(format!("| `{key}` | – |")),
+            value => to.push(format!("| `{key}` | `{value}` |")),
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_setting_with_its_default() {
+        let mut expected = Vec::new();
+        rows("", &serde_json::to_value(Settings::default()).unwrap(), &mut expected);
+        let page = include_str!("../docs/services.md");
+        let table = page.split("| key | default | means |").nth(1).unwrap();
+        let cells = |row: &str| row.split_inclusive(" |").take(2).collect::<String>();
+        let mut written: Vec<String> =
+            table.lines().filter(|row| row.starts_with("| `")).map(cells).collect();
+        expected.sort();
+        written.sort();
+        assert_eq!(written, expected);
     }
 }

@@ -5,18 +5,20 @@ mod admin;
 mod listener;
 mod plan;
 mod running;
+#[cfg(test)]
+mod tests;
 
 use std::{ffi::OsString, fmt, io::Write, sync::Arc};
 
 use mainstay_core::{
-    Error, Result,
+    BoxError, Result,
     config::{self, CommandLine, Loaded, Loader, UsageError, figment::Provider},
     error::Report,
     lifecycle::{self, Component, DynComponent, Exit, Signals, Stage},
 };
 
 pub use addresses::Addresses;
-pub use plan::Misfit;
+pub use plan::{Misfit, UnknownService};
 pub use running::Running;
 
 use crate::{Service, Settings, service::place};
@@ -27,12 +29,26 @@ use plan::Plan;
 /// Which of them is configuration: `host.services`, or `--services a,b`; without it all of them. The first that runs
 /// here answers on the main listener (`server.address`), the others within the process only, unless
 /// `services.NAME.address` gives them a listener of their own.
+///
+/// ```no_run
+/// use mainstay::{Host, Service};
+///
+/// #[tokio::main]
+/// async fn main() -> mainstay::Result<()> {
+///     let (orders, inventory) = (Service::new("orders"), Service::new("inventory"));
+///     let host = Host::new().service(orders).service(inventory).set("request.default_timeout=5s");
+///     host.announce(|addresses| println!("listening on {:?}", addresses.main())).run().await
+/// }
+/// ```
 pub struct Host {
     services: Vec<Service>,
     components: Vec<DynComponent>,
     loader: Loader,
     announce: Option<Announce>,
 }
+
+/// The defaults that are other ones in the profile `dev`. No balancer has to notice that a developer pressed Ctrl-C.
+const DEV: [(&str, &str); 1] = [("drain.delay", "0s")];
 
 type Announce = Box<dyn FnOnce(&Addresses) + Send>;
 
@@ -50,13 +66,14 @@ pub enum HostError {
     #[error(transparent)]
     Misfit(#[from] Misfit),
     /// A service could not be made.
-    #[error("the service `{service}` can't be made: {error:?}")]
+    #[error("the service `{service}` can't be made")]
     #[non_exhaustive]
     Service {
         /// Its name.
         service: String,
         /// Why.
-        error: Error,
+        #[source]
+        cause: BoxError,
     },
     /// The logs can't be set up.
     #[cfg(feature = "telemetry")]
@@ -204,10 +221,24 @@ impl Host {
     }
 
     fn load(&self) -> Result<Loaded, HostError> {
+        plan::check_names(&self.services)?;
         let mut loader = self.loader.clone().tree::<Settings>("");
+        for (key, value) in DEV {
+            loader = loader.profile_default("dev", key, value);
+        }
+        let wanted: Option<Vec<String>> = loader.peek("host.services");
+        let runs = |service: &Service| {
+            wanted.as_ref().is_none_or(|names| names.iter().any(|name| name == service.name()))
+        };
         for service in &self.services {
             if let Some(tree) = service.config() {
-                loader = loader.with_tree(&place(service.name()), tree.clone());
+                let place = place(service.name());
+                // What a service needs that runs elsewhere, a password say, need not be known here.
+                loader = if runs(service) {
+                    loader.with_tree(&place, tree.clone())
+                } else {
+                    loader.ignore(&place)
+                };
             }
         }
         loader.load().map_err(HostError::Config)

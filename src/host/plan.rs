@@ -7,16 +7,16 @@ use mainstay_client::Client;
 use mainstay_core::{
     Body, Result,
     admin::{self, Page},
-    config::{Loaded, UsageError},
+    config::Loaded,
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
 };
 use mainstay_discovery::{Endpoint, FirstOf, ServiceName, fixed::Fixed, memory::Registry};
-#[cfg(feature = "telemetry")]
-use mainstay_telemetry::logs;
 use serde_json::{Value, json};
 use tower::util::MapResponse;
+#[cfg(feature = "telemetry")]
+use {mainstay_core::config::Watched, mainstay_telemetry::logs};
 
 use super::{Addresses, HostError, admin::Admin, listener::Listener};
 use crate::{Service, Settings, service::ServiceContext, stack::Stack};
@@ -28,9 +28,6 @@ const CLOSE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misfit {
-    /// The command line is wrong.
-    #[error("{0}; --help tells more")]
-    Usage(UsageError),
     /// The program has no services.
     #[error("the host has no services: add one with `Host::service`")]
     Empty,
@@ -38,24 +35,31 @@ pub enum Misfit {
     #[error("host.services is empty: name the services that run here, or leave it out to run all of them")]
     None,
     /// A name that no service can have.
-    #[error("`{0}` can't be the name of a service: lower-case letters, digits and hyphens, at most 63")]
+    #[error(
+        "`{0}` can't be the name of a service: expected lower-case letters, digits and hyphens, a letter first, at most 63 in all"
+    )]
     Name(String),
     /// Two services of one name.
     #[error("two services are named `{0}`")]
     Twice(String),
-    /// The configuration names a service that the program doesn't have.
-    #[error("{key} = `{name}` ({source_of}): this program has no such service; it has {}", known.join(", "))]
-    #[non_exhaustive]
-    Unknown {
-        /// The key.
-        key: String,
-        /// What set it.
-        source_of: String,
-        /// The name.
-        name: String,
-        /// The services that there are.
-        known: Vec<String>,
-    },
+    /// The configuration names services that the program doesn't have.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Unknown(Vec<UnknownService>),
+}
+
+/// A service that the configuration names and the program doesn't have.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: this program has no service `{name}`\n  set by:   {set_by}\n  expected: {}", known.join(", "))]
+#[non_exhaustive]
+pub struct UnknownService {
+    /// The key of the configuration.
+    pub key: String,
+    /// What set it.
+    pub set_by: String,
+    /// The name.
+    pub name: String,
+    /// The services that there are.
+    pub known: Vec<String>,
 }
 
 /// What will run.
@@ -74,10 +78,14 @@ impl Plan {
         let settings = Settings::clone(&loaded.get::<Settings>(""));
         let services = chosen(services, &settings, loaded)?;
         #[cfg(feature = "telemetry")]
-        match mainstay_telemetry::logs::init(&settings.log) {
+        let logs = match logs::init(&settings.log) {
+            Ok(handle) => Some(handle),
             // The program, or another host in it, has set its logs up already: theirs hold.
-            Ok(_) | Err(logs::Error::AlreadySet) => {}
+            Err(logs::Error::AlreadySet) => None,
             Err(error) => return Err(error.into()),
+        };
+        if loaded.profile() == "dev" {
+            tracing::info!(drain.delay = %settings.drain.delay, "the profile is `dev`: relaxed, not for production");
         }
 
         let mut lifecycle =
@@ -93,9 +101,10 @@ impl Plan {
         for (name, service) in services {
             let context =
                 ServiceContext { name: name.clone(), client: client.clone(), loaded: loaded.clone() };
-            let parts = service
-                .into_parts(&context)
-                .map_err(|error| HostError::Service { service: name.to_string(), error })?;
+            let parts = service.into_parts(&context).map_err(|error| HostError::Service {
+                service: name.to_string(),
+                cause: error.into_cause(),
+            })?;
             let stack = Stack::new(&settings, ambient.clone(), panics.clone());
             #[cfg(feature = "grpc")]
             let routes = parts.router.merge(parts.grpc.companions(&health)?);
@@ -147,6 +156,11 @@ impl Plan {
         if let Some(admin) = &admin {
             lifecycle = lifecycle.with(admin.clone());
         }
+        #[cfg(feature = "telemetry")]
+        {
+            let settings_now = loaded.watch::<Settings>("");
+            lifecycle = lifecycle.with(following(logs, settings.log.filter.clone(), settings_now));
+        }
         lifecycle = lifecycle.with(reloading(loaded)).with_flush("client", {
             let client = client.clone();
             async move { Ok(client.close(CLOSE).await?) }
@@ -161,36 +175,79 @@ fn chosen(
     settings: &Settings,
     loaded: &Loaded,
 ) -> Result<Vec<(ServiceName, Service)>, Misfit> {
+    let known: Vec<String> = services.iter().map(|service| service.name().to_owned()).collect();
+    let wanted = settings.host.services.as_ref();
+    let keys = settings.services.keys().map(|name| (format!("services.{name}"), name));
+    let keys = keys.chain(wanted.into_iter().flatten().map(|name| ("host.services".to_owned(), name)));
+    let unknown: Vec<_> = keys
+        .filter(|(_, name)| !known.contains(name))
+        .map(|(key, name)| UnknownService {
+            set_by: loaded.origin(&key).to_string(),
+            key,
+            name: name.clone(),
+            known: known.clone(),
+        })
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Misfit::Unknown(unknown));
+    }
+    if wanted.is_some_and(Vec::is_empty) {
+        return Err(Misfit::None);
+    }
+    let runs = |service: &Service| wanted.is_none_or(|names| names.iter().any(|name| name == service.name()));
+    services.into_iter().filter(runs).map(|service| Ok((name_of(&service)?, service))).collect()
+}
+
+/// Refuses names that are none, and those that are there twice.
+pub(super) fn check_names(services: &[Service]) -> Result<(), Misfit> {
     if services.is_empty() {
         return Err(Misfit::Empty);
     }
-    let mut named = Vec::with_capacity(services.len());
     let mut names = HashSet::new();
     for service in services {
-        let name = ServiceName::new(service.name()).map_err(|_| Misfit::Name(service.name().to_owned()))?;
-        if !names.insert(service.name().to_owned()) {
+        name_of(service)?;
+        if !names.insert(service.name()) {
             return Err(Misfit::Twice(service.name().to_owned()));
         }
-        named.push((name, service));
     }
-    let unknown = |key: &str, name: &str| Misfit::Unknown {
-        key: key.to_owned(),
-        source_of: loaded.origin(key).to_string(),
-        name: name.to_owned(),
-        known: named.iter().map(|(name, _)| name.to_string()).collect(),
-    };
-    if let Some(name) = settings.services.keys().find(|name| !names.contains(*name)) {
-        return Err(unknown(&format!("services.{name}"), name));
-    }
-    let Some(wanted) = &settings.host.services else { return Ok(named) };
-    if wanted.is_empty() {
-        return Err(Misfit::None);
-    }
-    if let Some(name) = wanted.iter().find(|name| !names.contains(*name)) {
-        return Err(unknown("host.services", name));
-    }
-    named.retain(|(_, service)| wanted.iter().any(|name| name == service.name()));
-    Ok(named)
+    Ok(())
+}
+
+fn name_of(service: &Service) -> Result<ServiceName, Misfit> {
+    ServiceName::new(service.name()).map_err(|_| Misfit::Name(service.name().to_owned()))
+}
+
+/// Logs what `log.filter` says, also when it changes.
+#[cfg(feature = "telemetry")]
+fn following(
+    logs: Option<logs::Handle>,
+    mut filter: String,
+    mut settings: Watched<Settings>,
+) -> impl Component {
+    component("logs", move |context| async move {
+        let stopping = context.tasks().stopping();
+        context.keep(async move {
+            while stopping.run_until_cancelled(settings.changed()).await.is_some() {
+                let new = settings.load().log.filter.clone();
+                if new == filter {
+                    continue;
+                }
+                match &logs {
+                    None => tracing::warn!("log.filter changed, but the program has set up its logs itself"),
+                    Some(logs) if logs.is_from_environment() => {
+                        tracing::warn!("log.filter changed, but RUST_LOG goes before it");
+                    }
+                    Some(logs) => match logs.set_filter(&new) {
+                        Ok(()) => tracing::info!(filter = %new, "logs are filtered anew"),
+                        Err(error) => tracing::warn!(%error, "the changed log.filter is refused"),
+                    },
+                }
+                filter = new;
+            }
+            Ok(())
+        });
+        Ok(())
+    })
 }
 
 /// Takes changes of configuration files over while the process runs.

@@ -12,6 +12,22 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Addresses, HostError, plan::Plan};
 
 /// A host that runs. [`Running::stop`] ends it as SIGTERM would; dropping it ends it without a drain.
+///
+/// ```
+/// use mainstay::{Host, Service, axum::{Router, routing::get}};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hello = Service::new("hello").http(Router::new().route("/hello", get(async || "hello")));
+/// let host = Host::new().service(hello).set("server.address=127.0.0.1:0").set("admin.enabled=false");
+/// let running = host.set("drain.delay=0s").start().await?;
+///
+/// assert_ne!(running.address().map(|address| address.port()), Some(0)); // for clients of other processes
+/// let answer = running.client().get("http://hello/hello").send().await?.text().await?;
+/// assert_eq!(answer, "hello");
+/// running.stop().await?;
+/// # Ok(()) }
+/// ```
 pub struct Running {
     addresses: Addresses,
     client: Client,
@@ -27,12 +43,14 @@ impl Running {
         let (shutdown, observer) = (lifecycle.shutdown(), lifecycle.observer());
         let run = lifecycle.run_with(futures_util::stream::pending());
         let mut end = Ending::new(Tasks::new().spawn_detached(run));
-        tokio::select! {
-            () = observer.reached(Stage::Running) => Ok(Self { addresses, client, shutdown, end }),
-            ended = &mut end => match joined(ended) {
-                Ok(()) => Err(HostError::Ended),
-                Err(error) => Err(error),
-            },
+        // A start that fails goes on to the later stages, so that it is past this one too.
+        observer.reached(Stage::Running).await;
+        if observer.stage() == Stage::Running {
+            return Ok(Self { addresses, client, shutdown, end });
+        }
+        match joined((&mut end).await) {
+            Ok(()) => Err(HostError::Ended),
+            Err(error) => Err(error),
         }
     }
 

@@ -53,7 +53,7 @@ impl Service {
         Self { name: name.into(), config: None, make: Make::Now(Parts::default()) }
     }
 
-    /// A service that needs the client to be made.
+    /// A service that needs the client to be made; handlers alone can take a [`Client`](crate::Client) as an argument.
     ///
     /// `make` runs after the configuration was read and before a socket opens, so it must not wait for anything: what
     /// waits (a database, say) is a component. The service that it returns keeps the name given here.
@@ -63,7 +63,8 @@ impl Service {
     ///
     /// fn front(context: &ServiceContext) -> Result<Service> {
     ///     let client = context.client().clone();
-    ///     let routes = Router::new().route("/", get(async move || client.get("http://greeter/").send().await?.text().await));
+    ///     let greet = async move || -> Result<String> { Ok(client.get("http://greeter/").send().await?.text().await?) };
+    ///     let routes = Router::new().route("/", get(greet));
     ///     Ok(context.service().http(routes))
     /// }
     ///
@@ -121,7 +122,12 @@ impl Service {
     /// When a route of `router` is there already, as [`Router::merge`] does.
     #[must_use]
     #[track_caller]
-    pub fn http(self, router: Router) -> Self {
+    pub fn http(mut self, router: Router) -> Self {
+        // Not in a closure: the panic of a route that is there already names the caller's line.
+        if let Make::Now(parts) = &mut self.make {
+            parts.router = std::mem::take(&mut parts.router).merge(router);
+            return self;
+        }
         self.with_parts(move |parts| parts.router = std::mem::take(&mut parts.router).merge(router))
     }
 

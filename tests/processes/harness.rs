@@ -104,6 +104,7 @@ impl Process {
             .args(["--set", "log.format=json", "--set", "admin.address=127.0.0.1:0"])
             .args(["--set", "server.address=127.0.0.1:0", "--set", "drain.delay=0s"])
             .args(arguments)
+            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

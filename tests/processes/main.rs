@@ -6,5 +6,6 @@ mod conform;
 mod foreign_clients;
 mod harness;
 mod lifecycle;
+mod reload;
 mod restarts;
 mod stuck_peers;

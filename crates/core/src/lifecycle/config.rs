@@ -25,7 +25,7 @@ pub struct Config {
 #[non_exhaustive]
 pub struct DrainConfig {
     /// How long the listeners keep accepting after the drain is announced, so that balancers notice. Default `3s`;
-    /// `0s` where nothing balances.
+    /// `0s` where nothing balances, and in the profile `dev` of a host.
     pub delay: Duration,
     /// How long after the announcement what is still open is cut, `delay` included. Default `20s`.
     pub timeout: Duration,

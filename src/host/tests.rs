@@ -1,0 +1,106 @@
+use std::{net::TcpListener, sync::Arc};
+
+use axum::{Router, routing::get};
+use mainstay_core::{
+    config::{Loader, Section},
+    error::Report,
+    lifecycle::Exit,
+};
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::ServiceContext;
+
+/// Nothing of this machine's.
+fn host() -> Host {
+    Host::new().load_with(|_| {
+        Loader::new()
+            .directory("/nonexistent")
+            .set("server.address=127.0.0.1:0")
+            .set("admin.address=127.0.0.1:0")
+    })
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Ledger {
+    password: String,
+}
+
+impl Section for Ledger {}
+
+fn ledger(config: Arc<Ledger>, context: &ServiceContext) -> Result<Service> {
+    let routes = Router::new().route("/", get(async move || config.password.len().to_string()));
+    Ok(context.service().http(routes))
+}
+
+async fn refused(host: Host) -> (String, Exit) {
+    let error = host.start().await.unwrap_err();
+    (Report::new(&error).to_string(), error.exit())
+}
+
+#[tokio::test]
+async fn a_service_that_runs_elsewhere_needs_no_configuration_here() {
+    let both = || host().service(Service::new("front")).service(Service::configured("ledger", ledger));
+    let (text, exit) = refused(both()).await;
+    assert!(text.contains("app.ledger.password: missing"), "{text}");
+    assert_eq!(exit, Exit::Configuration);
+
+    both().set("host.services=front").start().await.unwrap().stop().await.unwrap();
+    // Its table may be there all the same: the processes of a fleet share their file.
+    let running = both().set("host.services=front").set("app.ledger.password=hunter2").start().await;
+    running.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_service_that_there_is_not_is_named_with_what_set_it() {
+    let host = host().service(Service::new("front"));
+    let host = host.set("host.services=front,ledgre").set("services.pay.address=127.0.0.1:0");
+    let (text, exit) = refused(host).await;
+    for part in ["host.services", "`ledgre`", "services.pay", "`pay`", "--set on the command line", "front"] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+    assert_eq!(exit, Exit::Configuration);
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_or_there_twice_is_refused_and_no_panic() {
+    let (text, exit) = refused(host().service(Service::configured("Ledger Service", ledger))).await;
+    assert!(text.starts_with("`Ledger Service` can't be the name of a service"), "{text}");
+    assert_eq!(exit, Exit::Configuration);
+    let (text, _) = refused(host().service(Service::new("a")).service(Service::new("a"))).await;
+    assert_eq!(text, "two services are named `a`");
+}
+
+#[tokio::test]
+async fn a_service_that_can_not_be_made_is_named_with_the_cause() {
+    let service = Service::from_fn("front", |_| Err(std::io::Error::other("no such key").into()));
+    let (text, exit) = refused(host().service(service)).await;
+    assert_eq!(text, "the service `front` can't be made: no such key");
+    assert_eq!(exit, Exit::Failure);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_its_own_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for (key, component) in
+        [("server.address", "main"), ("admin.address", "admin"), ("services.b.address", "b")]
+    {
+        let host = host().service(Service::new("a")).service(Service::new("b"));
+        let (text, _) = refused(host.set(format!("{key}={address}"))).await;
+        let expected = format!(
+            "component `{component}` did not start: it failed: can't listen on {address} ({key}): address already in use"
+        );
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
+fn only_a_developer_has_no_delay_unless_one_is_set() {
+    let delay = |host: Host| host.service(Service::new("a")).load().unwrap().get::<Settings>("").drain.delay;
+    let profile = |name: &'static str| host().load_with(move |loader| loader.profile(name));
+    assert_eq!(delay(profile("production")).as_secs(), 3);
+    assert_eq!(delay(profile("dev")).as_secs(), 0);
+    assert_eq!(delay(profile("dev").set("drain.delay=1s")).as_secs(), 1);
+}
