@@ -224,7 +224,6 @@ async fn host_malformed(subject: &Subject) -> Finding {
     last
 }
 
-/// RFC 9112 section 6.1 lets a server refuse this or treat it as chunked; refusing is what keeps smuggling out.
 /// RFC 9112 section 6.1: refused, or read by Transfer-Encoding alone; either way nothing may follow on the connection.
 async fn two_lengths(subject: &Subject) -> Finding {
     let authority = subject.main().authority();

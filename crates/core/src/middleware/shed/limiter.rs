@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::{
@@ -58,9 +58,11 @@ pub struct Snapshot {
     pub limit: u32,
     /// Requests in flight.
     pub in_flight: u32,
-    /// The response time without a queue; zero before it was measured.
+    /// The response time without a queue; zero before it was measured. Serialised as seconds.
+    #[serde(rename = "baseline_seconds", serialize_with = "seconds")]
     pub baseline: Duration,
-    /// The median response time of the last window; zero before the first.
+    /// The median response time of the last window; zero before the first. Serialised as seconds.
+    #[serde(rename = "median_seconds", serialize_with = "seconds")]
     pub median: Duration,
     /// Whether the baseline is being measured anew, at a lower limit.
     pub probing: bool,
@@ -215,6 +217,11 @@ impl Inner {
         let baseline = self.baseline.load(Ordering::Relaxed);
         baseline > 0 && now.saturating_sub(began) >= baseline.saturating_mul(2)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 fn nanos(duration: Duration) -> u64 {
