@@ -17,6 +17,9 @@ use super::{
     },
 };
 
+/// How long a service may answer 503 after a peer that took its room has gone.
+const RECOVERY: Duration = Duration::from_secs(2);
+
 /// A service and, when the suite was given one, its process.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -68,15 +71,27 @@ impl Subject {
         exchange(admin, &Request::get(path), PATIENCE).await
     }
 
-    /// Whether a new connection gets an answer, whatever it is.
+    /// Whether a new connection gets an answer, whatever it is. A 503 is given a moment: the service may be about to
+    /// notice that those who took its room are gone.
     pub(crate) async fn still_answers(&self) -> Result<(), String> {
-        let exchange = self.send(&self.plain()).await;
-        match exchange.came {
-            Ok(answer) if answer.status < 500 => Ok(()),
-            Ok(answer) => {
-                Err(format!("afterwards `{}` was answered with {}", exchange.sent, answer.summary()))
+        let mut tries = 20;
+        loop {
+            tries -= 1;
+            let exchange = self.send(&self.plain()).await;
+            match exchange.came {
+                Ok(answer) if answer.status < 500 => return Ok(()),
+                Ok(answer) if answer.status == 503 && tries > 0 => sleep(RECOVERY / 20).await,
+                Ok(answer) => {
+                    return Err(format!(
+                        "afterwards `{}` was answered with {}",
+                        exchange.sent,
+                        answer.summary()
+                    ));
+                }
+                Err(trouble) => {
+                    return Err(format!("afterwards `{}` had no answer: {trouble}", exchange.sent));
+                }
             }
-            Err(trouble) => Err(format!("afterwards `{}` had no answer: {trouble}", exchange.sent)),
         }
     }
 
