@@ -12,17 +12,21 @@
 //!
 //! *Stable*: with the service saturated, Little's law makes the median response time `limit / throughput`, so that
 //! `limit · tolerated / median` is `tolerated · throughput` whatever the limit was: the requests in flight at which
-//! each takes the tolerated time. The map has one fixed point, and a slope of `1 / (4 √limit)` there; half of each step is taken.
+//! each takes the tolerated time. The map has one fixed point, and a slope of `1 / (4 √limit)` there; half of each step is
+//! taken, and where the median is at more than twice what is tolerated, when windows are long, the whole of it.
 //! A window counts only requests that began in it, and lasts at least two response times, so that no step is taken
 //! on what an earlier limit caused (which is what makes such loops swing).
 //!
-//! *Robust*: medians, on both sides of the quotient. A few slow or fast answers move neither.
+//! *Robust*: medians, on both sides of the quotient. A few slow or fast answers move neither. Where most callers leave
+//! unanswered the median is their patience, which no limit changes: such a window says that there is a queue, not how long.
 //!
 //! *Probes*: the baseline is the response time without a queue. It is followed when it falls. That it rose can't be
 //! told from a queue by looking, so now and then, and at once when the limit seems stuck, the limit is halved until the
 //! response time stops falling; what is left is the new baseline. (TCP BBR's `ProbeRTT` drains its queue for the same
 //! reason; `Gradient2Limit`'s long-term average, and a minimum measured under load, drift up with the queue instead.)
-//! Where the limit isn't what holds requests back there is no queue of its making, and nothing is probed or grown.
+//! Where the limit isn't what holds requests back there is no queue of its making, and nothing is probed or grown. A queue
+//! can be there for all that, when callers leave it before it fills the limit: slow answers bring the limit down to what
+//! is in flight.
 
 use std::time::Duration;
 
@@ -37,6 +41,8 @@ pub(super) struct Window {
     pub(super) median: Duration,
     /// Most requests in flight at once.
     pub(super) peak: u32,
+    /// Most callers left before they had an answer: the median is their patience, not a response time.
+    pub(super) abandoned: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +84,9 @@ const FELL: f64 = 0.8;
 const DOUBTFUL: f64 = 1.33;
 /// Windows in a row that make no sense before the baseline is doubted.
 const DOUBT: u32 = 5;
+/// With less than one part in this of the first limit in flight, slow answers are not taken for a queue while the limit
+/// isn't in use: a quiet service with a slow dependency keeps room for a burst.
+const UNSEEN: f64 = 8.0;
 /// A probe may take up no more than one part in this of the time.
 const PROBE_SHARE: u32 = 20;
 
@@ -116,9 +125,10 @@ impl Estimate {
             Mode::Learning => {
                 self.baseline = median;
                 self.mode = Mode::Steady;
-                if unused || median <= self.target() {
+                if median <= self.target() && !window.abandoned {
                     self.schedule_probe(now, Duration::ZERO);
                 } else {
+                    self.come_down(window.peak);
                     self.probe(now);
                 }
             }
@@ -126,11 +136,11 @@ impl Estimate {
                 self.mode = Mode::Probing { since, settling: false, resume, last_median, first };
             }
             Mode::Probing { since, settling: false, resume, last_median, first } => {
-                let fell = last_median.is_none_or(|last| median < last * FELL);
-                let first = first.or(Some((self.limit, median)));
+                let measured = (!window.abandoned).then_some(median);
+                let fell = window.abandoned || last_median.is_none_or(|last| median < last * FELL);
+                let first = first.or(measured.map(|median| (self.limit, median)));
                 if fell && !unused && self.limit > self.floor() {
-                    self.mode =
-                        Mode::Probing { since, settling: true, resume, last_median: Some(median), first };
+                    self.mode = Mode::Probing { since, settling: true, resume, last_median: measured, first };
                     self.set(self.limit / 2.0);
                 } else {
                     self.baseline = last_median.map_or(median, |last| last.min(median));
@@ -143,21 +153,26 @@ impl Estimate {
                     self.schedule_probe(now, now - since);
                 }
             }
-            Mode::Steady => self.steer(median, unused, now),
+            Mode::Steady => self.steer(median, window, unused, now),
         }
     }
 
-    fn steer(&mut self, median: f64, unused: bool, now: Instant) {
+    fn steer(&mut self, median: f64, window: Window, unused: bool, now: Instant) {
         if median < self.baseline {
             self.baseline += 0.25 * (median - self.baseline);
         }
         if unused {
             self.stuck = 0;
+            if window.abandoned || median > DOUBTFUL * self.tolerated() {
+                self.come_down(window.peak);
+            }
             return;
         }
-        let target =
-            self.limit * self.gradient(median).clamp(0.5, self.config.tolerance) + self.limit.sqrt() / 2.0;
-        self.set(self.limit + (target - self.limit) / 2.0);
+        let gradient = if window.abandoned { 0.0 } else { self.gradient(median) };
+        let target = self.limit * gradient.clamp(0.5, self.config.tolerance) + self.limit.sqrt() / 2.0;
+        // Far off, the fixed point is below the whole step.
+        let part = if gradient < 0.5 { 1.0 } else { 0.5 };
+        self.set(self.limit + (target - self.limit) * part);
 
         // A queue of its own making is gone within a few windows: then it was something else that got slower.
         let senseless = median > DOUBTFUL * self.tolerated();
@@ -167,6 +182,13 @@ impl Estimate {
         if doubted || due {
             self.probe(now);
         }
+    }
+
+    /// Answers are slow though the limit holds nobody back: callers leave a queue before it fills the limit, perhaps.
+    /// From here on it is in use.
+    fn come_down(&mut self, peak: u32) {
+        let in_use = 2.0 * f64::from(peak);
+        self.set(self.limit.min(in_use.max(f64::from(self.config.initial) / UNSEEN)));
     }
 
     fn probe(&mut self, now: Instant) {

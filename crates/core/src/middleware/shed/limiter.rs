@@ -37,6 +37,8 @@ struct Inner {
     /// When it may end at the earliest.
     window_end: AtomicU64,
     samples: AtomicU32,
+    /// Of the samples, those whose callers left without an answer.
+    left: AtomicU32,
     peak: AtomicU32,
     histogram: Histogram,
     estimate: Mutex<Estimate>,
@@ -86,6 +88,7 @@ impl Limiter {
             window_start: AtomicU64::new(0),
             window_end: AtomicU64::new(nanos(config.window.get())),
             samples: AtomicU32::new(0),
+            left: AtomicU32::new(0),
             peak: AtomicU32::new(0),
             histogram: Histogram::default(),
             estimate: Mutex::new(estimate),
@@ -175,9 +178,12 @@ impl Inner {
     }
 
     /// Counts a response time; closes the window when it is its turn.
-    fn sample(&self, began: u64, now: u64) {
+    fn sample(&self, began: u64, now: u64, answered: bool) {
         if began < self.window_start.load(Ordering::Acquire) {
             return;
+        }
+        if !answered {
+            self.left.fetch_add(1, Ordering::Relaxed);
         }
         self.histogram.add(Duration::from_nanos(now.saturating_sub(began)));
         let in_flight = self.in_flight.load(Ordering::Relaxed);
@@ -197,9 +203,11 @@ impl Inner {
         // Samples of the closing window that come in from here on are of no window.
         self.window_start.store(CLOSED, Ordering::Release);
         let peak = self.peak.swap(0, Ordering::Relaxed);
-        self.samples.store(0, Ordering::Relaxed);
+        let samples = self.samples.swap(0, Ordering::Relaxed);
+        let left = self.left.swap(0, Ordering::Relaxed);
         let median = self.histogram.take_median().unwrap_or_default();
-        estimate.update(Window { median, peak }, Instant::now());
+        let abandoned = left.saturating_mul(2) > samples;
+        estimate.update(Window { median, peak, abandoned }, Instant::now());
 
         self.limit.store(estimate.limit(), Ordering::Relaxed);
         self.baseline.store(nanos(estimate.baseline()), Ordering::Relaxed);
@@ -252,7 +260,7 @@ impl Permit {
         let inner = &self.limiter.0;
         let now = inner.now();
         if !failed || inner.is_long(self.began, now) {
-            inner.sample(self.began, now);
+            inner.sample(self.began, now, true);
         }
         if body_is_work {
             let term = inner.term(now);
@@ -274,7 +282,7 @@ impl Drop for Permit {
                 // Dropped before it answered: at its deadline, or because the caller left.
                 let now = inner.now();
                 if inner.is_long(self.began, now) {
-                    inner.sample(self.began, now);
+                    inner.sample(self.began, now, false);
                 }
                 inner.leave(1);
             }
