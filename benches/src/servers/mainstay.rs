@@ -38,6 +38,7 @@ pub fn host(service: Service) -> Host {
         .service(service)
         .set("server.address=127.0.0.1:0")
         .set("admin.address=127.0.0.1:0")
+        .set("drain.delay=0s")
         .set("log.filter=warn")
         .set("log.output=stderr")
 }

@@ -128,7 +128,7 @@ async fn tonic(tls: bool) -> Result {
 
 async fn mainstay(tls: bool) -> Result {
     let service = Service::new("items").http(http()).grpc(ItemsServer::new(Items));
-    let mut host = host(service).set("drain.delay=0s").set("drain.timeout=5s");
+    let mut host = host(service).set("drain.timeout=5s");
     let mut files = Vec::new();
     if tls {
         let Identity { certificate, key } = identity()?;
