@@ -4,9 +4,10 @@
 //! cargo xtask bench overload -- [--rounds 3] [--seconds 6]
 //! ```
 //! The service works 40 ms for a request, on eight at a time, so that its capacity is 200 requests a second, and not its
-//! processor but its places are what runs out; who finds none waits in line. The load is open: requests come at 1, 2, 5 and 10 times the capacity whether earlier ones
-//! were answered or not. A request is good when it was answered with 200 within 500 ms; then the caller goes away. What
-//! happens in the first three seconds doesn't count. The service has processor 0, the load processor 1.
+//! processor but its places are what runs out; who finds none waits in line. The load is open: requests come at 1, 2, 5
+//! and 10 times the capacity whether earlier ones were answered or not. A request is good when it was answered with 200
+//! within 500 ms; then the caller goes away. What happens in the first three seconds doesn't count. The service has
+//! processor 0, the load processor 1.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its result")]
 
