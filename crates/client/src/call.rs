@@ -85,7 +85,11 @@ impl<'a> Call<'a> {
             let version = version(&parts, member.endpoint.protocol());
 
             let mut in_flight = member.place.load.start();
-            let sent = member.place.pools.send(address, version, &self.client.settings, request).await;
+            let sent = member
+                .place
+                .pools
+                .send(member.endpoint.place(), version, &self.client.settings, request)
+                .await;
             let failed = match sent {
                 Ok(Answer { response, lease, leaving }) => {
                     in_flight.answered();

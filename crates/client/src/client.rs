@@ -112,7 +112,7 @@ impl Client {
     /// Dropping the future ends the call: an HTTP/1.1 connection is closed, an HTTP/2 stream is reset, a call in
     /// process is dropped. Dropping the body of the answer before its end does the same.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
-        let target = self.target(service_of(request.uri())?)?;
+        let target = self.target(service_of(request.uri())?).await?;
         Ok(self.send_to(&target, request).await?.0)
     }
 
@@ -164,13 +164,18 @@ impl Client {
         self.0.settings.tasks.stop(bound).await
     }
 
-    pub(crate) fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
+    /// The first call to a service waits until the registry has answered, for `connect_timeout` at most.
+    pub(crate) async fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
         if let Some(target) = self.0.targets.load().get(name) {
             return Ok(target.clone());
         }
         let service =
             ServiceName::new(name).map_err(|error| Error::invalid(format_args!("http://{name}"), error))?;
         let watch = self.0.resolver.resolve(&service);
+        if !watch.is_settled() {
+            // Without an answer the name has no endpoints for now.
+            let _ = tokio::time::timeout(self.0.config.connect_timeout.get(), watch.settled()).await;
+        }
         let new = Arc::new(Target::new(service.clone(), watch, Budget::new(self.0.config.retry_budget)));
         if !new.has_endpoints() {
             // Not kept: names that lead nowhere must not take room.

@@ -31,7 +31,7 @@
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
 //! dropping the future of a call ends the work on its behalf; a listed endpoint is never given up.
 //!
-//! Features: `grpc` adds the module `grpc`. TLS to endpoints is not there yet.
+//! Features: `grpc` adds the module `grpc`.
 
 mod balance;
 mod body;

@@ -93,7 +93,7 @@ impl RequestBuilder {
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let target = self.client.target(service_of(&uri)?)?;
+        let target = self.client.target(service_of(&uri)?).await?;
         let (answer, deadline) = self.client.send_to(&target, request).await?;
         let config = self.client.config();
         // An explicit deadline bounds the body itself.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mainstay_discovery::{Address, Endpoint, Protocol, ServiceName, Watch};
+use mainstay_discovery::{Endpoint, ServiceName, Watch};
 
 use crate::{
     balance::{
@@ -100,15 +100,11 @@ impl Target {
 }
 
 fn renew(old: &[Member], endpoints: &[Endpoint]) -> Vec<Member> {
-    type Key<'a> = (&'a Address, Protocol);
-    fn key(endpoint: &Endpoint) -> Key<'_> {
-        (endpoint.address(), endpoint.protocol())
-    }
-    let mut places: HashMap<Key<'_>, Arc<Place>> =
-        old.iter().map(|member| (key(&member.endpoint), member.place.clone())).collect();
+    let mut places: HashMap<_, Arc<Place>> =
+        old.iter().map(|member| (member.endpoint.place(), member.place.clone())).collect();
     let mut all = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        let place = places.entry(key(endpoint)).or_insert_with(|| Arc::new(Place::new())).clone();
+        let place = places.entry(endpoint.place()).or_insert_with(|| Arc::new(Place::new())).clone();
         all.push(Member { endpoint: endpoint.clone(), place });
     }
     all

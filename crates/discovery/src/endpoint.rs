@@ -6,15 +6,28 @@ use serde::{Deserialize, Serialize};
 
 /// Where a service answers, and what a balancer should know about it. Cloning is cheap.
 ///
-/// Two endpoints with the same [`Address`] and [`Protocol`] are the same place: a client keeps its connections and
-/// what it has measured when the rest of the endpoint changes.
+/// Two endpoints with the same [`Address`], [`Protocol`] and choice of TLS are the same [`Place`]: a client keeps its
+/// connections and what it has measured when the rest of the endpoint changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint {
-    address: Address,
-    protocol: Protocol,
+    place: Place,
     weight: u32,
+    zone: Option<Arc<str>>,
+    health: Health,
     metadata: Option<Arc<BTreeMap<String, String>>>,
+}
+
+/// What connections are kept for. Displayed as it is read: `https://10.0.0.7:8443`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Place {
+    /// How it is reached.
+    pub address: Address,
+    /// The protocol for plain HTTP requests.
+    pub protocol: Protocol,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
 }
 
 /// How a place is reached.
@@ -41,11 +54,26 @@ pub enum Protocol {
     Http2,
 }
 
+/// What the registry says of an endpoint, beyond that it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Health {
+    /// It takes requests.
+    #[default]
+    Serving,
+    /// It still answers, and is about to go: for requests that find no other.
+    Draining,
+    /// It does not take requests now: chosen where nothing else is left, since a registry can be wrong.
+    Failing,
+}
+
 impl Endpoint {
-    /// HTTP/1.1 at `address`, weight 1.
+    /// HTTP/1.1 at `address`, without TLS, weight 1, no zone, serving.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, protocol: Protocol::default(), weight: 1, metadata: None }
+        let place = Place { address, protocol: Protocol::default(), tls: false };
+        Self { place, weight: 1, zone: None, health: Health::default(), metadata: None }
     }
 
     /// Over TCP; `host` is a name or an IP address, without brackets.
@@ -69,7 +97,28 @@ impl Endpoint {
     /// With the protocol for plain HTTP requests.
     #[must_use]
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
-        self.protocol = protocol;
+        self.place.protocol = protocol;
+        self
+    }
+
+    /// With TLS, or without.
+    #[must_use]
+    pub fn with_tls(mut self, tls: bool) -> Self {
+        self.place.tls = tls;
+        self
+    }
+
+    /// In this zone: a name for what fails together and is near, such as a rack or a data centre.
+    #[must_use]
+    pub fn with_zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// With what the registry says of its health.
+    #[must_use]
+    pub fn with_health(mut self, health: Health) -> Self {
+        self.health = health;
         self
     }
 
@@ -88,16 +137,28 @@ impl Endpoint {
         self
     }
 
+    /// What connections to it are kept for.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// How it is reached.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.address
+        &self.place.address
     }
 
     /// The protocol for plain HTTP requests.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
-        self.protocol
+        self.place.protocol
+    }
+
+    /// Whether TLS is spoken there.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.place.tls
     }
 
     /// Its share of the requests; at least 1.
@@ -106,10 +167,42 @@ impl Endpoint {
         self.weight
     }
 
-    /// What else is said of it.
+    /// The zone it is in, if that is known.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// What the registry says of its health.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// What else is said of it under `key`.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// All that else is said of it, by key.
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.iter().flat_map(|all| all.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// `http://host:port`, `h2c://host:port`, the same with TLS as `https` and `h2`, `unix:/path` or `in-process`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Address::Tcp(..) = self.address {
+            f.write_str(match (self.protocol, self.tls) {
+                (Protocol::Http1, false) => "http://",
+                (Protocol::Http1, true) => "https://",
+                (Protocol::Http2, false) => "h2c://",
+                (Protocol::Http2, true) => "h2://",
+            })?;
+        }
+        self.address.fmt(f)
     }
 }
 
@@ -134,8 +227,8 @@ impl From<std::net::SocketAddr> for Endpoint {
 /// Not the address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint: {reason}; expected `http://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2) \
-     or `unix:/PATH`"
+    "`{text}` is not an endpoint: {reason}; expected `http://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2), \
+     `https://HOST:PORT`, `h2://HOST:PORT` (HTTP/2 with TLS) or `unix:/PATH`"
 )]
 #[non_exhaustive]
 pub struct InvalidEndpoint {
@@ -145,7 +238,9 @@ pub struct InvalidEndpoint {
     pub reason: &'static str,
 }
 
-/// Reads `http://HOST:PORT`, `h2c://HOST:PORT` or `unix:/PATH`; the port is 80 where none is given.
+/// Reads `http://HOST:PORT`, `h2c://HOST:PORT`, `https://HOST:PORT`, `h2://HOST:PORT` or `unix:/PATH`; the port is 80
+/// where none is given, with TLS 443. `h2` and `h2c` are the names of HTTP/2 with and without TLS (RFC 9113 section
+/// 3.1, RFC 7540 section 3.1).
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
@@ -158,10 +253,11 @@ impl FromStr for Endpoint {
             };
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("the scheme is missing"))?;
-        let protocol = match scheme {
-            "http" => Protocol::Http1,
-            "h2c" => Protocol::Http2,
-            "https" => return Err(invalid("TLS to endpoints is not supported")),
+        let (protocol, tls) = match scheme {
+            "http" => (Protocol::Http1, false),
+            "https" => (Protocol::Http1, true),
+            "h2c" => (Protocol::Http2, false),
+            "h2" => (Protocol::Http2, true),
             _ => return Err(invalid("the scheme is unknown")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -171,12 +267,13 @@ impl FromStr for Endpoint {
         if authority.contains('@') {
             return Err(invalid("an endpoint has no user"));
         }
-        let (host, port) = host_and_port(authority).map_err(invalid)?;
-        Ok(Self::tcp(host, port).with_protocol(protocol))
+        let default = if tls { 443 } else { 80 };
+        let (host, port) = host_and_port(authority, default).map_err(invalid)?;
+        Ok(Self::tcp(host, port).with_protocol(protocol).with_tls(tls))
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
+fn host_and_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
         if host.parse::<std::net::Ipv6Addr>().is_err() {
@@ -200,7 +297,7 @@ fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
     }
     // `u16::from_str` takes a leading `+`, RFC 3986 section 3.2.3 does not.
     let port = match port {
-        None => 80,
+        None => default,
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().unwrap_or(0),
         Some(_) => 0,
     };
@@ -219,12 +316,15 @@ mod tests {
             ("http://127.0.0.1:8081", "127.0.0.1:8081", Protocol::Http1),
             ("http://orders.internal", "orders.internal:80", Protocol::Http1),
             ("h2c://[::1]:9/", "[::1]:9", Protocol::Http2),
+            ("https://10.0.0.7", "10.0.0.7:443", Protocol::Http1),
+            ("h2://a:1", "a:1", Protocol::Http2),
             ("unix:/run/x.sock", "unix:/run/x.sock", Protocol::Http1),
         ];
         for (text, address, protocol) in cases {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.address().to_string(), address);
             assert_eq!(endpoint.protocol(), protocol);
+            assert_eq!(endpoint.place().to_string().parse::<Endpoint>().unwrap(), endpoint, "{text}");
         }
     }
 
@@ -234,7 +334,6 @@ mod tests {
             ("", "the scheme is missing"),
             ("127.0.0.1:80", "the scheme is missing"),
             ("ftp://a:1", "the scheme is unknown"),
-            ("https://a:1", "TLS to endpoints is not supported"),
             ("http://a:1/path", "an endpoint has no path"),
             ("http://u@a:1", "an endpoint has no user"),
             ("http://:80", "the host is empty or malformed"),

@@ -17,7 +17,7 @@ use serde::{
 };
 
 use crate::{
-    Address, Endpoint, Protocol, Resolve, ServiceName, Watch, endpoint::InvalidEndpoint, name::InvalidName,
+    Endpoint, Protocol, Resolve, ServiceName, Watch, endpoint::InvalidEndpoint, name::InvalidName,
     watch::Publisher,
 };
 
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Entry {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
                     "an endpoint such as \"http://127.0.0.1:8081\" or \"unix:/run/x.sock\", or a table with \
-                     `address` and, where wanted, `protocol` and `weight`",
+                     `address` and, where wanted, `protocol`, `weight` and `zone`",
                 )
             }
 
@@ -120,14 +120,11 @@ impl<'de> Deserialize<'de> for Entry {
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(endpoint) = self;
-        let address = match endpoint.address() {
-            Address::Tcp(..) => format!("http://{}", endpoint.address()),
-            other => other.to_string(),
-        };
         let table = Table {
-            address,
+            address: endpoint.place().to_string(),
             protocol: Some(endpoint.protocol()),
             weight: std::num::NonZeroU32::new(endpoint.weight()),
+            zone: endpoint.zone().map(str::to_owned),
         };
         table.serialize(serializer)
     }
@@ -139,6 +136,8 @@ struct Table {
     address: String,
     protocol: Option<Protocol>,
     weight: Option<std::num::NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
 }
 
 impl TryFrom<Table> for Endpoint {
@@ -151,6 +150,9 @@ impl TryFrom<Table> for Endpoint {
         }
         if let Some(weight) = table.weight {
             endpoint = endpoint.with_weight(weight.get());
+        }
+        if let Some(zone) = table.zone {
+            endpoint = endpoint.with_zone(zone);
         }
         Ok(endpoint)
     }
@@ -176,7 +178,7 @@ mod tests {
             r#"
             [discovery.static]
             orders = ["http://127.0.0.1:8081", "unix:/run/x.sock"]
-            stock = [{ address = "http://a:1", protocol = "http2", weight = 3 }]
+            stock = [{ address = "http://a:1", protocol = "http2", weight = 3, zone = "north" }]
             "#,
         );
         let config = config.unwrap();
@@ -186,7 +188,7 @@ mod tests {
         let orders = fixed.resolve(&"orders".parse().unwrap()).snapshot();
         assert_eq!(orders[1], Endpoint::unix("/run/x.sock"));
         let stock = fixed.resolve(&"stock".parse().unwrap()).snapshot();
-        let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3);
+        let expected = Endpoint::tcp("a", 1).with_protocol(Protocol::Http2).with_weight(3).with_zone("north");
         assert_eq!(*stock, [expected]);
         assert!(fixed.resolve(&"other".parse().unwrap()).snapshot().is_empty());
 
@@ -207,8 +209,8 @@ mod tests {
             ),
             // Nothing would read it.
             (
-                r#"orders = [{ address = "http://a:1", zone = "a" }]"#,
-                "discovery.static.orders[0].zone",
+                r#"orders = [{ address = "http://a:1", metadata = "a" }]"#,
+                "discovery.static.orders[0].metadata",
                 "weight",
             ),
             ("Orders = []", "discovery.static.Orders", "is not the name of a service"),

@@ -5,7 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`endpoint`] | one place where a service answers: address, weight, protocol, metadata |
+//! | [`endpoint`] | one place where a service answers: address, protocol, weight, zone, health, metadata |
 //! | [`name`] | the logical name of a service |
 //! | [`watch`] | the endpoints of a name as they are now, and as they change |
 //! | [`resolve`], [`register`] | the two traits that a registry implements, and the precedence of several |
@@ -40,9 +40,9 @@ pub mod register;
 pub mod resolve;
 pub mod watch;
 
-pub use endpoint::{Address, Endpoint, Protocol};
+pub use endpoint::{Address, Endpoint, Health, Place, Protocol};
 pub use name::ServiceName;
-pub use register::{Lease, Register};
+pub use register::{Lease, Register, Unregistrable};
 pub use resolve::{FirstOf, Resolve};
 pub use watch::{Snapshot, Watch};
 

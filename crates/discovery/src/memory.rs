@@ -5,12 +5,11 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{Endpoint, Lease, Register, Resolve, ServiceName, Watch, watch::Publisher};
+use crate::{Endpoint, Lease, Register, Resolve, ServiceName, Unregistrable, Watch, watch::Publisher};
 
 /// A registry within the process. Cloning is cheap and shares it.
 #[derive(Clone, Default)]
@@ -25,7 +24,6 @@ struct Services {
     registered: u64,
 }
 
-#[derive(Default)]
 struct Entry {
     publisher: Publisher,
     /// In the order of registration, each with the number of its registration.
@@ -50,7 +48,10 @@ impl Registry {
             number
         });
         let (registry, service) = (self.clone(), service.clone());
-        Lease::new(move || registry.withdraw(&service, number))
+        Lease::new(move || {
+            registry.withdraw(&service, number);
+            std::future::ready(())
+        })
     }
 
     fn withdraw(&self, service: &ServiceName, number: u64) {
@@ -73,6 +74,15 @@ impl Services {
     /// A name that nobody has registered or watches is not worth an entry: names come from callers.
     fn forget_unused(&mut self) {
         self.entries.retain(|_, entry| !entry.endpoints.is_empty() || entry.publisher.is_watched());
+    }
+}
+
+/// Known from the beginning: nobody has to be asked.
+impl Default for Entry {
+    fn default() -> Self {
+        let publisher = Publisher::new();
+        publisher.publish([]);
+        Self { publisher, endpoints: Vec::new() }
     }
 }
 
@@ -105,9 +115,7 @@ impl Resolve for Registry {
 }
 
 impl Register for Registry {
-    type Error = Infallible;
-
-    async fn register(&self, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Infallible> {
+    fn register(&self, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
         Ok(Self::register(self, service, endpoint))
     }
 }
@@ -139,7 +147,7 @@ mod tests {
 
         drop(first);
         assert_eq!(watch.snapshot().len(), 1, "one lease ends one of two equal registrations");
-        second.withdraw();
+        drop(second);
         assert!(watch.snapshot().is_empty());
         assert!(registry.known().is_empty());
     }

@@ -67,6 +67,25 @@ impl Watch {
         }
     }
 
+    /// Whether the endpoints are known: some are, or every source has said that it has none. Until then an empty
+    /// snapshot says nothing.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.snapshot().is_empty()
+            || self.sources.iter().all(|source| source.version.load(Ordering::Acquire) > 0)
+    }
+
+    /// Waits until [`Watch::is_settled`]; for ever while a registry that has to be asked does not answer.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn settled(&self) {
+        let mut seen = self.version();
+        while !self.is_settled() {
+            seen = self.changed_since(seen).await;
+        }
+    }
+
     /// Waits until [`Watch::version`] is no longer `seen`, and returns the new one; for ever if nothing changes.
     ///
     /// # Cancel safety
@@ -100,7 +119,7 @@ impl Watch {
 }
 
 impl Publisher {
-    /// Without endpoints yet.
+    /// Without endpoints, and not [settled](Watch::is_settled) before something is published.
     #[must_use]
     pub fn new() -> Self {
         let source = Source {
@@ -172,6 +191,24 @@ mod tests {
 
         drop((first, second));
         assert_eq!(watch.snapshot()[0].address().to_string(), "first:1", "the last known endpoints stay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_settled_when_some_are_known_or_all_sources_have_none() {
+        let (first, second) = (Publisher::new(), Publisher::new());
+        let watch = first.watch().or(&second.watch());
+        first.publish([]);
+        assert!(!watch.is_settled());
+        tokio::join!(watch.settled(), async {
+            tokio::task::yield_now().await;
+            second.publish([]);
+        });
+        assert!(watch.is_settled() && Watch::never().is_settled());
+
+        let asked = Publisher::new();
+        let watch = asked.watch().or(&Publisher::new().watch());
+        asked.publish([Endpoint::tcp("a", 1)]);
+        assert!(watch.is_settled(), "what has endpoints counts, whoever else was not heard");
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use mainstay_core::{Body, BoxError, task::Tasks};
-use mainstay_discovery::Address;
+use mainstay_discovery::Place;
 
 use crate::retry::Failure;
 
@@ -79,11 +79,15 @@ impl Pools {
     /// Sends `request`, whose form fits the version, over a connection that is there or a new one.
     pub(crate) async fn send(
         &self,
-        address: &Address,
+        place: &Place,
         version: Version,
         settings: &Arc<Settings>,
         request: Request<Body>,
     ) -> Result<Answer, Failed> {
+        if place.tls {
+            return Err(Failed::connect("TLS to endpoints is not supported".into(), request));
+        }
+        let address = &place.address;
         let pool = self.0.here();
         match version {
             Version::Http1 => http1::send(&pool.http1, address, settings, request).await,
@@ -132,10 +136,12 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
     use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
+    use mainstay_discovery::Endpoint;
+
     use super::*;
 
     /// Reads what comes, and never answers.
-    async fn listen(version: Version, tasks: &Tasks) -> Address {
+    async fn listen(version: Version, tasks: &Tasks) -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tasks.spawn_detached(async move {
@@ -151,7 +157,7 @@ mod tests {
                 }
             }
         });
-        Address::Tcp("127.0.0.1".into(), port)
+        Endpoint::tcp("127.0.0.1", port)
     }
 
     #[tokio::test]
@@ -163,7 +169,7 @@ mod tests {
                 max_idle: 8,
                 tasks: Tasks::new(),
             });
-            let address = listen(version, &settings.tasks).await;
+            let endpoint = listen(version, &settings.tasks).await;
             let pieces =
                 stream::iter([Ok("x"), Err(std::io::Error::other("broke off"))]).then(|piece| async {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -172,7 +178,7 @@ mod tests {
             let body = Body::from_stream(pieces);
             let request = Request::post("http://stock/").header("host", "stock").body(body).unwrap();
             let pools = Pools::default();
-            let sent = pools.send(&address, version, &settings, request);
+            let sent = pools.send(endpoint.place(), version, &settings, request);
             let failed = tokio::time::timeout(Duration::from_secs(30), sent).await.unwrap().unwrap_err();
             assert_eq!((failed.at, failed.failure), (Step::Exchange, Failure::Request), "{version:?}");
         }
