@@ -23,6 +23,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
 
 async fn conform(arguments: &[String]) -> Output {
     let mut command = Command::new(binary("mainstay"));
+    command.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
     command.arg("conform").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     timeout(BOUND, command.output()).await.expect("the suite ends").unwrap()
 }

@@ -105,6 +105,8 @@ impl Process {
             .args(["--set", "server.address=127.0.0.1:0", "--set", "drain.delay=0s"])
             .args(arguments)
             .env_remove("RUST_LOG")
+            // What a killed process leaves behind is left in the target folder.
+            .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

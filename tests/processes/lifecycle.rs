@@ -14,6 +14,11 @@ async fn refused(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
+/// The phase in which readiness goes; other lines speak of `drain.delay`.
+fn drains(line: &str) -> Option<()> {
+    line.contains(r#""phase":"announce""#).then_some(())
+}
+
 #[tokio::test]
 async fn every_wrong_value_is_reported_and_nothing_listens() {
     let wrong =
@@ -44,7 +49,7 @@ async fn a_second_signal_ends_it_at_once() {
     stuck.write_all(b"GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     process.terminate().await;
-    process.log().wait_for("the drain", |line| line.contains("drain").then_some(())).await;
+    process.log().wait_for("the drain", drains).await;
     process.terminate().await;
     let status = process.ended().await;
     assert_ne!(status.code(), Some(0), "{}", process.log().text());
@@ -54,7 +59,7 @@ async fn a_second_signal_ends_it_at_once() {
 async fn readiness_goes_first_and_the_listener_stays_for_the_delay() {
     let mut process = Process::specimen(&["--set", "drain.delay=2s"]).await;
     process.terminate().await;
-    process.log().wait_for("the drain", |line| line.contains("drain").then_some(())).await;
+    process.log().wait_for("the drain", drains).await;
     assert_eq!(get(process.admin, "/readyz").await.status, 503);
     assert_eq!(get(process.admin, "/livez").await.status, 200);
     let answer = get(process.main, "/hello").await;

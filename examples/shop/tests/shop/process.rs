@@ -46,6 +46,8 @@ impl Process {
 
     fn start(mut command: Command) -> Self {
         let mut child = command
+            // What a killed process leaves behind is left in the target folder.
+            .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
