@@ -93,11 +93,8 @@ impl Section for Settings {
         findings.within("log", |findings| self.log.check(findings));
     }
 
-    #[cfg_attr(
-        not(feature = "telemetry"),
-        expect(unused_variables, reason = "only logs change while it runs")
-    )]
     fn reloadable(keys: &mut Keys) {
+        keys.within("client", client::Config::reloadable);
         #[cfg(feature = "telemetry")]
         keys.within("log", mainstay_telemetry::logs::Config::reloadable);
     }

@@ -7,16 +7,16 @@ use mainstay_client::Client;
 use mainstay_core::{
     Body, Result,
     admin::{self, Page},
-    config::Loaded,
+    config::{Loaded, Watched},
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
 };
 use mainstay_discovery::{Endpoint, FirstOf, ServiceName, fixed::Fixed, memory::Registry};
+#[cfg(feature = "telemetry")]
+use mainstay_telemetry::logs;
 use serde_json::{Value, json};
 use tower::util::MapResponse;
-#[cfg(feature = "telemetry")]
-use {mainstay_core::config::Watched, mainstay_telemetry::logs};
 
 use super::{Addresses, HostError, admin::Admin, listener::Listener};
 use crate::{Service, Settings, service::ServiceContext, stack::Stack};
@@ -161,7 +161,8 @@ impl Plan {
             let settings_now = loaded.watch::<Settings>("");
             lifecycle = lifecycle.with(following(logs, settings.log.filter.clone(), settings_now));
         }
-        lifecycle = lifecycle.with(reloading(loaded)).with_flush("client", {
+        let calls = calling_as(client.clone(), loaded.watch::<Settings>(""));
+        lifecycle = lifecycle.with(calls).with(reloading(loaded)).with_flush("client", {
             let client = client.clone();
             async move { Ok(client.close(CLOSE).await?) }
         });
@@ -243,6 +244,23 @@ fn following(
                     },
                 }
                 filter = new;
+            }
+            Ok(())
+        });
+        Ok(())
+    })
+}
+
+/// Has calls made as `client` says, also when it changes.
+fn calling_as(client: Client, mut settings: Watched<Settings>) -> impl Component {
+    component("calls", move |context| async move {
+        let stopping = context.tasks().stopping();
+        context.keep(async move {
+            while stopping.run_until_cancelled(settings.changed()).await.is_some() {
+                let new = settings.load().client.clone();
+                if *client.config() != new {
+                    client.reconfigure(new);
+                }
             }
             Ok(())
         });

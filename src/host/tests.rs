@@ -64,6 +64,33 @@ async fn every_service_that_there_is_not_is_named_with_what_set_it() {
 }
 
 #[tokio::test]
+async fn calls_are_made_as_the_file_says_also_when_it_changes() {
+    let directory = std::env::temp_dir().join(format!("mainstay-calls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("mainstay.toml");
+    std::fs::write(&file, "[client]\ntimeout = \"3s\"\n").unwrap();
+    let load = {
+        let directory = directory.clone();
+        move |_: Loader| Loader::new().directory(&directory).set("server.address=127.0.0.1:0")
+    };
+    let host = Host::new().load_with(load).set("admin.enabled=false").service(Service::new("front"));
+    let running = host.start().await.unwrap();
+    let stock = "stock".parse().unwrap();
+    let timeout = || running.client().config().for_service(&stock).timeout.as_secs();
+    assert_eq!(timeout(), 3);
+    std::fs::write(&file, "[client]\ntimeout = \"3s\"\nservices.stock.timeout = \"7s\"\n").unwrap();
+    let changed = async {
+        while timeout() != 7 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(30), changed).await;
+    running.stop().await.unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    in_time.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_that_is_none_or_there_twice_is_refused_and_no_panic() {
     let (text, exit) = refused(host().service(Service::configured("Ledger Service", ledger))).await;
     assert!(text.starts_with("`Ledger Service` can't be the name of a service"), "{text}");

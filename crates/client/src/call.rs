@@ -18,7 +18,7 @@ use crate::{
     outgoing,
     pool::{Answer, Failed, Step, Version},
     retry::{self, Failure, payload::Payload},
-    target::{Member, Place, Target},
+    target::{Member, Place, Policy, Target},
 };
 
 /// The wait before an endpoint is tried that this call has tried already; doubled each time.
@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Call<'a> {
     client: &'a Inner,
     target: &'a Target,
+    policy: &'a Policy,
     deadline: Deadline,
     started: Instant,
     /// How often the request was tried before it came here.
@@ -38,11 +39,12 @@ impl<'a> Call<'a> {
     pub(crate) fn new(
         client: &'a Inner,
         target: &'a Target,
+        policy: &'a Policy,
         context: Option<&RequestContext>,
         deadline: Deadline,
     ) -> Self {
         let before = context.map_or(0, RequestContext::attempt);
-        Self { client, target, deadline, started: Instant::now(), before, last: None }
+        Self { client, target, policy, deadline, started: Instant::now(), before, last: None }
     }
 
     /// # Cancel safety
@@ -52,7 +54,7 @@ impl<'a> Call<'a> {
         if self.deadline.has_passed() {
             return Err(self.elapsed());
         }
-        self.target.budget.deposit();
+        self.target.budget.deposit(self.policy.config.retry.budget);
         let until = self.deadline.at();
         let (member, claim) = self.target.choose(&[]).ok_or_else(|| self.no_endpoint())?;
         let outcome = if *member.endpoint.address() == Address::InProcess {
@@ -85,11 +87,8 @@ impl<'a> Call<'a> {
             let version = version(&parts, member.endpoint.protocol());
 
             let mut in_flight = member.place.load.start();
-            let sent = member
-                .place
-                .pools
-                .send(member.endpoint.place(), version, &self.client.settings, request)
-                .await;
+            let sent =
+                member.place.pools.send(member.endpoint.place(), version, &self.policy.pool, request).await;
             let failed = match sent {
                 Ok(Answer { response, lease, leaving }) => {
                     in_flight.answered();
@@ -115,7 +114,9 @@ impl<'a> Call<'a> {
                 Step::GoAway | Step::Exchange => Error::reset(&self.target.service, address, cause),
             };
             attempt += 1;
-            let again = attempt < self.client.config.max_attempts
+            let retry = &self.policy.config.retry;
+            let again = attempt < retry.max_attempts
+                && retry.budget > 0.0
                 && payload.is_left()
                 && retry::is_safe(failure, &parts.method)
                 && !self.deadline.has_passed()
@@ -150,8 +151,7 @@ impl<'a> Call<'a> {
             outgoing::origin_form(&mut parts, self.target.service.as_str());
         }
         let request = Request::from_parts(parts, body);
-        let response =
-            self.client.locals.call(&self.target.service, request, &self.client.settings.tasks).await?;
+        let response = self.client.locals.call(&self.target.service, request, &self.client.tasks).await?;
         Ok(response.map(|body| body::from_process(body, self.deadline)))
     }
 

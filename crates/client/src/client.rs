@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,8 +19,12 @@ use mainstay_core::{
 use mainstay_discovery::{Resolve, ServiceName};
 
 use crate::{
-    Config, Locals, RequestBuilder, call::Call, error::Error, outgoing, pool::Settings,
-    retry::budget::Budget, target::Target,
+    Config, Locals, RequestBuilder,
+    call::Call,
+    error::Error,
+    outgoing,
+    pool::Settings,
+    target::{Policy, Target},
 };
 
 /// Calls services by their logical name. Made once; cloning is cheap and shares everything.
@@ -39,10 +43,13 @@ use crate::{
 pub struct Client(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) config: Config,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) locals: Locals,
-    pub(crate) settings: Arc<Settings>,
+    /// The owner of the tasks that drive connections.
+    pub(crate) tasks: Tasks,
+    config: ArcSwap<Config>,
+    /// Held while targets or what holds for them changes.
+    changing: Mutex<()>,
     targets: ArcSwap<HashMap<ServiceName, Arc<Target>>>,
 }
 
@@ -113,21 +120,23 @@ impl Client {
     /// process is dropped. Dropping the body of the answer before its end does the same.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let target = self.target(service_of(request.uri())?).await?;
-        Ok(self.send_to(&target, request).await?.0)
+        let policy = target.policy();
+        Ok(self.send_to(&target, &policy, request).await?.0)
     }
 
     /// With the deadline of the call.
     pub(crate) async fn send_to(
         &self,
         target: &Target,
+        policy: &Policy,
         request: Request<Body>,
     ) -> Result<(Response<Body>, Deadline), Error> {
         let (mut parts, body) = request.into_parts();
         let context = RequestContext::current();
-        let deadline = outgoing::deadline(context.as_ref(), &parts.headers, self.0.config.timeout.get());
+        let deadline = outgoing::deadline(context.as_ref(), &parts.headers, policy.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         parts.extensions.clear();
-        let answer = Call::new(&self.0, target, context.as_ref(), deadline).run(parts, body).await?;
+        let answer = Call::new(&self.0, target, policy, context.as_ref(), deadline).run(parts, body).await?;
         Ok((answer, deadline))
     }
 
@@ -137,10 +146,19 @@ impl Client {
         crate::grpc::Channel::new(self.clone(), service.as_ref())
     }
 
-    /// How it was configured.
+    /// How it is configured.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    pub fn config(&self) -> Arc<Config> {
+        self.0.config.load_full()
+    }
+
+    /// Makes the calls that begin from now on as `config` says. Connections and what is known of endpoints stay.
+    pub fn reconfigure(&self, config: Config) {
+        let _changing = self.0.changing();
+        for target in self.0.targets.load().values() {
+            target.set_policy(self.0.policy(&config, &target.service));
+        }
+        self.0.config.store(Arc::new(config));
     }
 
     /// The services of this process that it calls as functions.
@@ -159,12 +177,15 @@ impl Client {
     /// # Cancel safety
     /// Dropping it leaves what is under way to end by itself.
     pub async fn close(&self, bound: Duration) -> Result<(), StillRunning> {
-        self.0.targets.store(Arc::default());
+        {
+            let _changing = self.0.changing();
+            self.0.targets.store(Arc::default());
+        }
         self.0.locals.clear();
-        self.0.settings.tasks.stop(bound).await
+        self.0.tasks.stop(bound).await
     }
 
-    /// The first call to a service waits until the registry has answered, for `connect_timeout` at most.
+    /// The first call to a service waits until the registry has answered, for `client.pool.connect_timeout` at most.
     pub(crate) async fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
         if let Some(target) = self.0.targets.load().get(name) {
             return Ok(target.clone());
@@ -174,20 +195,36 @@ impl Client {
         let watch = self.0.resolver.resolve(&service);
         if !watch.is_settled() {
             // Without an answer the name has no endpoints for now.
-            let _ = tokio::time::timeout(self.0.config.connect_timeout.get(), watch.settled()).await;
+            let bound = self.0.config.load().for_service(&service).pool.connect_timeout.get();
+            let _ = tokio::time::timeout(bound, watch.settled()).await;
         }
-        let new = Arc::new(Target::new(service.clone(), watch, Budget::new(self.0.config.retry_budget)));
-        if !new.has_endpoints() {
+        if watch.snapshot().is_empty() {
             // Not kept: names that lead nowhere must not take room.
             return Err(Error::no_endpoint(&service, self.0.resolver.known()));
         }
-        self.0.targets.rcu(|targets| {
-            let mut targets = HashMap::clone(targets);
-            // Another call may have been first: its measurements count.
-            targets.entry(service.clone()).or_insert_with(|| new.clone());
-            targets
-        });
-        Ok(self.0.targets.load().get(name).cloned().unwrap_or(new))
+        let _changing = self.0.changing();
+        let mut targets = HashMap::clone(&self.0.targets.load());
+        // Another call may have been first: its measurements count.
+        if let Some(target) = targets.get(name) {
+            return Ok(target.clone());
+        }
+        let policy = self.0.policy(&self.0.config.load(), &service);
+        let target = Arc::new(Target::new(service.clone(), watch, policy));
+        targets.insert(service, target.clone());
+        self.0.targets.store(Arc::new(targets));
+        Ok(target)
+    }
+}
+
+impl Inner {
+    fn policy(&self, config: &Config, service: &ServiceName) -> Policy {
+        let config = config.for_service(service);
+        let pool = Arc::new(Settings { config: config.pool.clone(), tasks: self.tasks.clone() });
+        Policy { config, pool }
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,14 +245,14 @@ impl Builder {
     #[must_use]
     pub fn build(self, resolver: impl Resolve) -> Client {
         let Self { config, locals } = self;
-        let settings = Arc::new(Settings {
-            connect_timeout: config.connect_timeout.get(),
-            idle_timeout: config.idle_timeout.get(),
-            max_idle: config.max_idle,
+        Client(Arc::new(Inner {
+            resolver: Box::new(resolver),
+            locals,
             tasks: Tasks::new(),
-        });
-        let targets = ArcSwap::default();
-        Client(Arc::new(Inner { config, resolver: Box::new(resolver), locals, settings, targets }))
+            config: ArcSwap::from_pointee(config),
+            changing: Mutex::new(()),
+            targets: ArcSwap::default(),
+        }))
     }
 }
 
@@ -281,7 +318,7 @@ impl fmt::Debug for ResponseFuture {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("config", &self.0.config)
+            .field("config", &self.0.config.load())
             .field("known", &self.0.resolver.known())
             .field("locals", &self.0.locals)
             .finish_non_exhaustive()

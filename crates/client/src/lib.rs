@@ -21,12 +21,13 @@
 //! | `grpc::Channel` | the same under a tonic client (feature `grpc`) |
 //! | [`Locals`] | the services of this process, called as functions |
 //! | [`error`] | what can go wrong, by event |
+//! | [`config`] | the settings: for all services, and what is different for one |
 //! | `call` | one call: attempts until one is answered |
 //! | `outgoing` | the headers that carry deadline, ids and criticality |
-//! | `retry` | what may be sent again, and how often |
+//! | [`retry`] | what may be sent again, and how often |
 //! | `target` | the endpoints of one service as the balancer sees them |
 //! | `balance` | which endpoint: the power of two choices over peak-EWMA; those that fail are avoided |
-//! | `pool` | connections, a set for each runtime, so that worker threads share no lock |
+//! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
 //!
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
 //! dropping the future of a call ends the work on its behalf; a listed endpoint is never given up.
@@ -37,16 +38,16 @@ mod balance;
 mod body;
 mod call;
 mod client;
-mod config;
+pub mod config;
 pub mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod local;
 mod outgoing;
-mod pool;
+pub mod pool;
 mod request;
 mod response;
-mod retry;
+pub mod retry;
 mod target;
 
 pub use client::{Builder, Client, ResponseFuture};

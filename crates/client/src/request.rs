@@ -94,8 +94,9 @@ impl RequestBuilder {
         let request = self.request?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let target = self.client.target(service_of(&uri)?).await?;
-        let (answer, deadline) = self.client.send_to(&target, request).await?;
-        let config = self.client.config();
+        let policy = target.policy();
+        let (answer, deadline) = self.client.send_to(&target, &policy, request).await?;
+        let config = &policy.config;
         // An explicit deadline bounds the body itself.
         let read_timeout = (!deadline.is_explicit()).then(|| config.timeout.get());
         let max_body = config.max_body.as_usize();

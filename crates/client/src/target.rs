@@ -9,12 +9,13 @@ use arc_swap::ArcSwap;
 use mainstay_discovery::{Endpoint, ServiceName, Watch};
 
 use crate::{
+    Config,
     balance::{
         self, Candidate,
         ewma::Load,
         health::{Claim, Health},
     },
-    pool::Pools,
+    pool::{Pools, Settings},
     retry::budget::Budget,
 };
 
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) struct Target {
     pub(crate) service: ServiceName,
     pub(crate) budget: Budget,
+    policy: ArcSwap<Policy>,
     watch: Watch,
     members: ArcSwap<Members>,
     /// Held while the members are made anew.
@@ -32,6 +34,13 @@ pub(crate) struct Target {
 struct Members {
     version: u64,
     all: Vec<Member>,
+}
+
+/// How calls to a service are made.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) config: Config,
+    pub(crate) pool: Arc<Settings>,
 }
 
 /// An endpoint, and what is known of the place it names. Cloning is cheap.
@@ -50,17 +59,23 @@ pub(crate) struct Place {
 }
 
 impl Target {
-    pub(crate) fn new(service: ServiceName, watch: Watch, budget: Budget) -> Self {
+    pub(crate) fn new(service: ServiceName, watch: Watch, policy: Policy) -> Self {
         // The version first: endpoints that are newer than it are only made once more.
         let version = watch.version();
         let all = renew(&[], &watch.snapshot());
         let members = ArcSwap::from_pointee(Members { version, all });
-        Self { service, budget, watch, members, renewing: Mutex::new(()) }
+        let (budget, policy) = (Budget::new(), ArcSwap::from_pointee(policy));
+        Self { service, budget, policy, watch, members, renewing: Mutex::new(()) }
     }
 
-    pub(crate) fn has_endpoints(&self) -> bool {
-        self.refresh();
-        !self.members.load().all.is_empty()
+    /// How calls to it are made. Loaded once a call, so that one call is made by one policy.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Calls that begin from now on are made so.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// One endpoint to send a request to, not one of `tried` while there are others. `None` if there are none at all.
@@ -128,14 +143,21 @@ impl Candidate for Member {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_core::task::Tasks;
     use mainstay_discovery::watch::Publisher;
 
     use super::*;
 
+    fn policy() -> Policy {
+        let config = Config::default();
+        let pool = Arc::new(Settings { config: config.pool.clone(), tasks: Tasks::new() });
+        Policy { config, pool }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_place_keeps_what_is_known_of_it_while_it_is_listed() {
         let publisher = Publisher::new();
-        let target = Target::new("stock".parse().unwrap(), publisher.watch(), Budget::new(0.2));
+        let target = Target::new("stock".parse().unwrap(), publisher.watch(), policy());
         assert!(target.choose(&[]).is_none());
 
         publisher.publish([Endpoint::tcp("a", 1)]);
@@ -147,14 +169,14 @@ mod tests {
         let (again, _) = target.choose(&[]).unwrap();
         assert!(Arc::ptr_eq(&first.place, &again.place));
         publisher.publish([]);
-        assert!(!target.has_endpoints());
+        assert!(target.choose(&[]).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_endpoint_is_avoided_but_never_lost() {
         let publisher = Publisher::new();
         publisher.publish([Endpoint::tcp("a", 1), Endpoint::tcp("b", 1)]);
-        let target = Target::new("stock".parse().unwrap(), publisher.watch(), Budget::new(0.2));
+        let target = Target::new("stock".parse().unwrap(), publisher.watch(), policy());
         let (failing, claim) = target.choose(&[]).unwrap();
         failing.place.health.failed(claim);
         for _ in 0..100 {

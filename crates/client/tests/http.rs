@@ -295,7 +295,7 @@ async fn a_body_larger_than_the_bound_is_not_read() {
 async fn connections_that_nobody_uses_are_closed_and_closing_waits_for_the_others() {
     let raw = Raw::listen().await;
     let mut config = Config::default();
-    config.idle_timeout = Duration::from_millis(50).into();
+    config.pool.idle_timeout = Duration::from_millis(50).into();
     let client =
         Client::builder().config(config).build(Fixed::new().with("stock", [raw.endpoint()]).unwrap());
     let call = tokio::spawn(client.get("http://stock/").send());

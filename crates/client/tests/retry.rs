@@ -123,10 +123,10 @@ async fn an_idempotent_request_keeps_its_body_over_the_attempts() {
 
 #[tokio::test]
 async fn attempts_end_with_the_configured_number_and_with_the_budget() {
-    async fn count(retry_budget: f64, max_attempts: u32, calls: usize) -> usize {
+    async fn count(budget: f64, max_attempts: u32, calls: usize) -> usize {
         let raw = Raw::listen().await;
         let mut config = Config::default();
-        (config.retry_budget, config.max_attempts) = (retry_budget, max_attempts);
+        (config.retry.budget, config.retry.max_attempts) = (budget, max_attempts);
         let fixed = Fixed::new().with("stock", [raw.endpoint()]).unwrap();
         let client = Client::builder().config(config).build(fixed);
         let calls = tokio::spawn(async move {
@@ -228,4 +228,38 @@ async fn a_stream_that_the_peer_did_not_work_on_is_sent_again_whatever_the_metho
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
     drop(client);
     tokio::time::timeout(LONG, peer).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn each_service_has_its_own_policy_and_it_can_change() {
+    let mut config = Config::default();
+    config.retry.max_attempts = 1;
+    let mut stubborn = mainstay_client::config::Overrides::default();
+    stubborn.retry.max_attempts = Some(2);
+    config.services.insert("stubborn".parse().unwrap(), stubborn);
+    let raw = Raw::listen().await;
+    let fixed = Fixed::new().with("plain", [raw.endpoint()]).unwrap();
+    let fixed = fixed.with("stubborn", [raw.endpoint()]).unwrap();
+    let client = Client::builder().config(config).build(fixed);
+    let attempts = async |url: &str| {
+        let mut attempts = 0;
+        let call = client.get(url).send();
+        let counting = async {
+            loop {
+                let mut connection = raw.accept().await;
+                if connection.head().await.is_some() {
+                    attempts += 1;
+                    connection.reset();
+                }
+            }
+        };
+        tokio::select! { () = counting => {} failed = call => assert!(failed.is_err()) }
+        attempts
+    };
+    assert_eq!((attempts("http://plain/").await, attempts("http://stubborn/").await), (1, 2));
+
+    let mut config = Config::default();
+    config.retry.max_attempts = 3;
+    client.reconfigure(config);
+    assert_eq!((attempts("http://plain/").await, attempts("http://stubborn/").await), (3, 3));
 }

@@ -56,7 +56,7 @@ pub(crate) async fn send(
     mut request: Request<Body>,
 ) -> Result<Answer, Failed> {
     let lease = |sender| Lease { sender, idle: Arc::downgrade(idle), settings: settings.clone() };
-    while let Some(mut sender) = idle.take(settings.idle_timeout) {
+    while let Some(mut sender) = idle.take(settings.config.idle_timeout.get()) {
         match sender.try_send_request(request).await {
             Ok(response) => return Ok(idle.answer(response, lease(sender))),
             Err(mut error) => match error.take_message() {
@@ -65,7 +65,7 @@ pub(crate) async fn send(
             },
         }
     }
-    let mut sender = match within(settings.connect_timeout, open(address, settings)).await {
+    let mut sender = match within(settings.config.connect_timeout.get(), open(address, settings)).await {
         Ok(sender) => sender,
         Err(cause) => return Err(Failed::connect(cause, request)),
     };
@@ -137,12 +137,16 @@ impl Idle {
         let stopping = settings.tasks.stopping();
         let mut stack = self.lock();
         // A closed client keeps no connections: the answers of its last calls end theirs.
-        if stack.len() >= settings.max_idle || stopping.is_cancelled() {
+        if stack.len() >= settings.config.max_idle || stopping.is_cancelled() {
             return;
         }
         stack.push((sender, Instant::now()));
         if !self.has_reaper.swap(true, Ordering::Relaxed) {
-            settings.tasks.spawn_detached(reap(Arc::downgrade(self), settings.idle_timeout, stopping));
+            settings.tasks.spawn_detached(reap(
+                Arc::downgrade(self),
+                settings.config.idle_timeout.get(),
+                stopping,
+            ));
         }
     }
 

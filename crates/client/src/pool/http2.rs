@@ -72,7 +72,7 @@ impl Shared {
         if let Some(sender) = self.live() {
             return Ok(sender);
         }
-        let sender = within(settings.connect_timeout, async {
+        let sender = within(settings.config.connect_timeout.get(), async {
             match connect(address).await? {
                 Stream::Tcp(stream) => drive(stream, settings).await,
                 #[cfg(unix)]

@@ -9,21 +9,45 @@ pub(crate) mod http1;
 mod http2;
 mod shards;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use mainstay_core::{Body, BoxError, task::Tasks};
+use mainstay_core::{
+    Body, BoxError,
+    config::{Duration, Findings, Section},
+    task::Tasks,
+};
 use mainstay_discovery::Place;
 
-use crate::retry::Failure;
+use crate::{config::layered::layered, retry::Failure};
 
-/// What holds for all connections of a client.
+layered! {
+    /// The table `client.pool`: connections.
+    values {
+        /// To open one connection. Default `2s`.
+        connect_timeout: Duration = Duration::from_secs(2),
+        /// How long an HTTP/1.1 connection is kept without a request. To be less than the servers keep theirs, so that
+        /// it is this side that closes. Default `30s`.
+        idle_timeout: Duration = Duration::from_secs(30),
+        /// HTTP/1.1 connections kept without a request, for each endpoint and runtime. Default 128.
+        max_idle: usize = 128,
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        let durations = [("connect_timeout", self.connect_timeout), ("idle_timeout", self.idle_timeout)];
+        for (key, _) in durations.into_iter().filter(|(_, duration)| duration.is_zero()) {
+            findings.reject(key, "a duration above zero");
+        }
+    }
+}
+
+/// What holds for all connections to a service.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) connect_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) max_idle: usize,
+    pub(crate) config: Config,
     /// The owner of the tasks that drive connections.
     pub(crate) tasks: Tasks,
 }
@@ -163,23 +187,20 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_is_the_fault_of_the_request_and_not_of_the_endpoint() {
         for version in [Version::Http1, Version::Http2] {
-            let settings = Arc::new(Settings {
-                connect_timeout: Duration::from_secs(30),
-                idle_timeout: Duration::from_secs(30),
-                max_idle: 8,
-                tasks: Tasks::new(),
-            });
+            let config = Config { connect_timeout: Duration::from_secs(30), ..Config::default() };
+            let settings = Arc::new(Settings { config, tasks: Tasks::new() });
             let endpoint = listen(version, &settings.tasks).await;
             let pieces =
                 stream::iter([Ok("x"), Err(std::io::Error::other("broke off"))]).then(|piece| async {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                     piece
                 });
             let body = Body::from_stream(pieces);
             let request = Request::post("http://stock/").header("host", "stock").body(body).unwrap();
             let pools = Pools::default();
             let sent = pools.send(endpoint.place(), version, &settings, request);
-            let failed = tokio::time::timeout(Duration::from_secs(30), sent).await.unwrap().unwrap_err();
+            let failed =
+                tokio::time::timeout(std::time::Duration::from_secs(30), sent).await.unwrap().unwrap_err();
             assert_eq!((failed.at, failed.failure), (Step::Exchange, Failure::Request), "{version:?}");
         }
     }

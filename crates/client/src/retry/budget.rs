@@ -13,23 +13,21 @@ const MOST: u64 = 100 * RETRY;
 #[derive(Debug)]
 pub(crate) struct Budget {
     tokens: AtomicU64,
-    share: u64,
 }
 
 impl Budget {
-    /// `share` retries a call, between 0 and 1; none at all if it is 0.
-    pub(crate) fn new(share: f64) -> Self {
-        let share = (share.clamp(0.0, 1.0) * RETRY as f64) as u64;
-        Self { tokens: AtomicU64::new(if share == 0 { 0 } else { RESERVE }), share }
+    pub(crate) fn new() -> Self {
+        Self { tokens: AtomicU64::new(RESERVE) }
     }
 
-    /// A call begins.
-    pub(crate) fn deposit(&self) {
+    /// A call begins; it allows for `share` of a retry, between 0 and 1.
+    pub(crate) fn deposit(&self, share: f64) {
+        let share = (share.clamp(0.0, 1.0) * RETRY as f64) as u64;
         // A full bucket is only read: its line stays shared between the workers.
         let tokens = self.tokens.load(Ordering::Relaxed);
         if tokens < MOST {
             // May go above by what others put in at the same time: a few calls' worth.
-            self.tokens.fetch_add(self.share.min(MOST - tokens), Ordering::Relaxed);
+            self.tokens.fetch_add(share.min(MOST - tokens), Ordering::Relaxed);
         }
     }
 
@@ -46,25 +44,21 @@ mod tests {
 
     #[test]
     fn retries_are_a_fifth_of_the_calls_once_the_reserve_is_gone() {
-        let budget = Budget::new(0.2);
+        let budget = Budget::new();
         while budget.withdraw() {}
         let mut retries = 0;
         for _ in 0..1000 {
-            budget.deposit();
+            budget.deposit(0.2);
             retries += u32::from(budget.withdraw());
         }
         assert_eq!(retries, 200);
     }
 
     #[test]
-    fn a_quiet_time_saves_up_one_burst_only_and_no_share_is_no_retry() {
-        let budget = Budget::new(1.0);
-        (0..10_000).for_each(|_| budget.deposit());
+    fn a_quiet_time_saves_up_one_burst_only() {
+        let budget = Budget::new();
+        (0..10_000).for_each(|_| budget.deposit(1.0));
         let retries = (0..10_000).filter(|_| budget.withdraw()).count();
         assert_eq!(retries, 100);
-
-        let none = Budget::new(0.0);
-        none.deposit();
-        assert!(!none.withdraw());
     }
 }

@@ -13,6 +13,30 @@ pub(crate) mod budget;
 pub(crate) mod payload;
 
 use http::Method;
+use mainstay_core::config::{Findings, Section};
+
+use crate::config::layered::layered;
+
+layered! {
+    /// The table `client.retry`: what is sent again, and how often.
+    values {
+        /// How often a call is tried at most, the first time included; 1 turns retries off. Default 3.
+        max_attempts: u32 = 3,
+        /// Retries as a share of the calls to a service, between 0 and 1; 0 turns retries off. Default 0.2.
+        budget: f64 = 0.2,
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        if self.max_attempts == 0 {
+            findings.reject("max_attempts", "at least 1; 1 turns retries off");
+        }
+        if !(0.0..=1.0).contains(&self.budget) {
+            findings.reject("budget", "a share between 0 and 1");
+        }
+    }
+}
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
