@@ -9,6 +9,7 @@
 //! | [`name`] | the logical name of a service |
 //! | [`watch`] | the endpoints of a name as they are now, and as they change |
 //! | [`resolve`], [`register`] | the two traits that a registry implements, and the precedence of several |
+//! | [`registry`] | the choice of a registry by configuration, and what is shown of it |
 //! | [`memory`] | a registry within the process |
 //! | [`fixed`] | endpoints from the configuration |
 //!
@@ -37,12 +38,14 @@ pub mod fixed;
 pub mod memory;
 pub mod name;
 pub mod register;
+pub mod registry;
 pub mod resolve;
 pub mod watch;
 
 pub use endpoint::{Address, Endpoint, Health, Place, Protocol};
 pub use name::ServiceName;
 pub use register::{Lease, Register, Unregistrable};
+pub use registry::Registry;
 pub use resolve::{FirstOf, Resolve};
 pub use watch::{Snapshot, Watch};
 
@@ -55,6 +58,9 @@ pub struct Config {
     /// `orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]`. Empty by default.
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
+    /// The registry that services of this process are registered in, and others are looked up in: `memory`. None by
+    /// default.
+    pub registry: Option<registry::Kind>,
 }
 
 impl mainstay_core::config::Section for Config {}

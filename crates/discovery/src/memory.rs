@@ -9,7 +9,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{Endpoint, Lease, Register, Resolve, ServiceName, Unregistrable, Watch, watch::Publisher};
+use crate::{
+    Endpoint, Lease, Register, Resolve, ServiceName, Unregistrable, Watch,
+    registry::{self, Followed, Registered, Status},
+    watch::Publisher,
+};
 
 /// A registry within the process. Cloning is cheap and shares it.
 #[derive(Clone, Default)]
@@ -117,6 +121,27 @@ impl Resolve for Registry {
 impl Register for Registry {
     fn register(&self, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
         Ok(Self::register(self, service, endpoint))
+    }
+}
+
+impl registry::Registry for Registry {
+    fn status(&self) -> Status {
+        self.change(|services| {
+            let mut status = Status { registry: "memory", is_connected: true, ..Status::default() };
+            for (service, entry) in &services.entries {
+                let endpoints = entry.endpoints.len();
+                let (service, unconfirmed, is_current) = (service.clone(), 0, true);
+                status.registered.extend(entry.endpoints.iter().map(|(_, endpoint)| Registered {
+                    service: service.clone(),
+                    place: endpoint.place().to_string(),
+                    is_established: true,
+                }));
+                status.followed.push(Followed { service, endpoints, unconfirmed, is_current });
+            }
+            status.followed.sort_by(|one, other| one.service.cmp(&other.service));
+            status.registered.sort_by(|one, other| one.service.cmp(&other.service));
+            status
+        })
     }
 }
 

@@ -1,0 +1,117 @@
+//! Which registry a process uses, and what it shows of it.
+
+use std::sync::Arc;
+
+use mainstay_core::task::Tasks;
+use serde::{Deserialize, Serialize};
+
+use crate::{Config, Register, Resolve, ServiceName, memory};
+
+/// A registry that takes registrations, resolves names, and shows how it is.
+///
+/// When the last handle is dropped its background tasks end: what it has registered is withdrawn, and watches keep the
+/// endpoints that they had.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a registry",
+    note = "use one that `mainstay_discovery::Config::connect` makes, or implement `Register`, `Resolve` and `Registry`"
+)]
+pub trait Registry: Register + Resolve {
+    /// How it is now, for people to read.
+    fn status(&self) -> Status;
+}
+
+/// The registries that the configuration can name: `discovery.registry`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// [`memory::Registry`]: within the process.
+    Memory,
+}
+
+/// How a registry is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// What it is called: `memory`, `etcd`, ...
+    pub registry: &'static str,
+    /// Whether it answers, as far as is known.
+    pub is_connected: bool,
+    /// For how long that has been so, in seconds.
+    pub for_seconds: f64,
+    /// What last went wrong; it stays here when the registry answers again.
+    pub last_error: Option<LastError>,
+    /// The names that are followed, and why some are not.
+    pub followed: Vec<Followed>,
+    /// What this process has registered.
+    pub registered: Vec<Registered>,
+}
+
+/// What last went wrong with a registry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LastError {
+    /// The error and its causes.
+    pub message: String,
+    /// How long ago, in seconds.
+    pub seconds_ago: f64,
+}
+
+/// A name that is followed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Followed {
+    /// The name.
+    pub service: ServiceName,
+    /// How many endpoints its watches have.
+    pub endpoints: usize,
+    /// How many of them the registry does not list any more, or has not confirmed yet; they are kept for a while.
+    pub unconfirmed: usize,
+    /// Whether the registry has answered for this name since the last interruption.
+    pub is_current: bool,
+}
+
+/// A registration of this process.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Registered {
+    /// Under which name.
+    pub service: ServiceName,
+    /// Where it answers, such as `http://10.0.0.7:8080`.
+    pub place: String,
+    /// Whether the registry lists it, as far as is known.
+    pub is_established: bool,
+}
+
+/// The registry that was configured can't be made in this process. What can get better by itself, such as a server
+/// that is away, is not an error.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry `{registry}` can't be used: {what}")]
+#[non_exhaustive]
+pub struct Unusable {
+    /// What the registry is called.
+    pub registry: &'static str,
+    /// What can't be done, such as "`discovery.etcd.tls.ca` (/etc/ca.pem) can't be read".
+    pub what: String,
+    /// Why not.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Config {
+    /// The registry that `registry` names, `None` where it names none. Its background work belongs to `tasks`.
+    ///
+    /// Does not wait for the registry: a server that is away now is connected to when it is there.
+    ///
+    /// # Errors
+    /// [`Unusable`] when this process lacks what it takes: a file that can't be read, an address that can't be bound.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when it is dropped.
+    pub async fn connect(&self, tasks: &Tasks) -> Result<Option<Arc<dyn Registry>>, Unusable> {
+        let _ = tasks;
+        Ok(match self.registry {
+            None => None,
+            Some(Kind::Memory) => Some(Arc::new(memory::Registry::new())),
+        })
+    }
+}
