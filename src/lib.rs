@@ -38,6 +38,6 @@ pub use tonic;
 pub use client::Client;
 #[cfg(feature = "grpc")]
 pub use grpc::GrpcService;
-pub use host::{Addresses, Host, HostError, Misfit, Running, UnknownService};
+pub use host::{Addresses, Host, HostError, Misfit, Running};
 pub use service::{Service, ServiceContext};
 pub use settings::{BodySettings, HostSettings, ServiceSettings, Settings};

@@ -86,6 +86,7 @@ impl Section for Settings {
         findings.within("admin", |findings| self.admin.check(findings));
         findings.within("lifecycle", |findings| self.lifecycle.check(findings));
         findings.within("drain", |findings| self.drain.check(findings));
+        findings.within("request", |findings| self.request.check(findings));
         findings.within("shed", |findings| self.shed.check(findings));
         findings.within("client", |findings| self.client.check(findings));
         findings.within("discovery", |findings| self.discovery.check(findings));

@@ -15,12 +15,17 @@ use serde_json::json;
 
 use crate::stack::Standard;
 
+/// What the listener on `server.address` is called.
+pub(super) const MAIN: &str = "main";
+
 /// The listener of one service. Clones are the same listener.
 #[derive(Clone)]
 pub(super) struct Listener(Arc<Inner>);
 
 struct Inner {
     /// `main` for `server.address`, else the name of the service.
+    label: String,
+    /// Its name among the components, which no service has.
     name: String,
     service: ServiceName,
     config: server::Config,
@@ -35,8 +40,9 @@ struct Open {
 }
 
 impl Listener {
-    pub(super) fn new(name: String, service: ServiceName, config: server::Config, stack: Standard) -> Self {
-        Self(Arc::new(Inner { name, service, config, stack, open: OnceLock::new() }))
+    pub(super) fn new(label: String, service: ServiceName, config: server::Config, stack: Standard) -> Self {
+        let name = if label == MAIN { label.clone() } else { format!("listener:{label}") };
+        Self(Arc::new(Inner { label, name, service, config, stack, open: OnceLock::new() }))
     }
 
     pub(super) fn service(&self) -> &str {
@@ -50,10 +56,10 @@ impl Listener {
 
     /// Its name, address and counters, for the admin page.
     pub(super) fn to_json(&self) -> serde_json::Value {
-        let Inner { name, service, config, open, .. } = &*self.0;
+        let Inner { label, service, config, open, .. } = &*self.0;
         let counted = open.get().map(|open| open.stats.snapshot());
         json!({
-            "listener": name,
+            "listener": label,
             "service": service.as_str(),
             "address": self.address().map_or_else(|| config.address.to_string(), |address| address.to_string()),
             "counted": counted,
@@ -71,16 +77,16 @@ impl Component for Listener {
     }
 
     async fn start(&self, context: lifecycle::Context) -> Result<()> {
-        let Inner { name, service, config, stack, open } = &*self.0;
-        let server = if name == "main" {
+        let Inner { label, service, config, stack, open, .. } = &*self.0;
+        let server = if label == MAIN {
             Server::bind(config)?
         } else {
             Server::bind_as(config, &format!("services.{service}.address"))?
         };
         let open = open.get_or_init(|| Open { address: server.local_addr(), stats: server.stats() });
         match open.address {
-            Some(address) => tracing::info!(listener = name, %service, %address, "listening"),
-            None => tracing::info!(listener = name, %service, address = %config.address, "listening"),
+            Some(address) => tracing::info!(listener = label, %service, %address, "listening"),
+            None => tracing::info!(listener = label, %service, address = %config.address, "listening"),
         }
         let (stack, drain) = (stack.clone(), context.drain());
         context.serve(async move {

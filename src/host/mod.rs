@@ -18,7 +18,7 @@ use mainstay_core::{
 };
 
 pub use addresses::Addresses;
-pub use plan::{Misfit, UnknownService};
+pub use plan::Misfit;
 pub use running::Running;
 
 use crate::{Service, Settings, service::place};
@@ -62,7 +62,7 @@ pub enum HostError {
     /// The configuration is wrong; every error of it.
     #[error("{0}")]
     Config(config::Errors),
-    /// The services don't fit the configuration, or each other.
+    /// The services don't go together.
     #[error(transparent)]
     Misfit(#[from] Misfit),
     /// A service could not be made.
@@ -222,7 +222,11 @@ impl Host {
 
     fn load(&self) -> Result<Loaded, HostError> {
         plan::check_names(&self.services)?;
-        let mut loader = self.loader.clone().tree::<Settings>("");
+        let known: Vec<String> = self.services.iter().map(|service| service.name().to_owned()).collect();
+        let mut loader =
+            self.loader.clone().tree::<Settings>("").check::<Settings>("", move |settings, findings| {
+                plan::check_choice(&known, settings, findings);
+            });
         for (key, value) in DEV {
             loader = loader.profile_default("dev", key, value);
         }

@@ -7,7 +7,7 @@ use mainstay_client::Client;
 use mainstay_core::{
     Body, Result,
     admin::{self, Page},
-    config::{Loaded, Watched},
+    config::{Findings, Loaded, Origin, Watched},
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
@@ -18,22 +18,23 @@ use mainstay_telemetry::logs;
 use serde_json::{Value, json};
 use tower::util::MapResponse;
 
-use super::{Addresses, HostError, admin::Admin, listener::Listener};
+use super::{
+    Addresses, HostError,
+    admin::Admin,
+    listener::{Listener, MAIN},
+};
 use crate::{Service, Settings, service::ServiceContext, stack::Stack};
 
 /// How long connections of the client that are still busy are waited for, after everything else has stopped.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// The services and the configuration don't fit.
+/// The services don't go together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misfit {
     /// The program has no services.
     #[error("the host has no services: add one with `Host::service`")]
     Empty,
-    /// The configuration asks for no service at all.
-    #[error("host.services is empty: name the services that run here, or leave it out to run all of them")]
-    None,
     /// A name that no service can have.
     #[error(
         "`{0}` can't be the name of a service: expected lower-case letters, digits and hyphens, a letter first, at most 63 in all"
@@ -42,24 +43,6 @@ pub enum Misfit {
     /// Two services of one name.
     #[error("two services are named `{0}`")]
     Twice(String),
-    /// The configuration names services that the program doesn't have.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Unknown(Vec<UnknownService>),
-}
-
-/// A service that the configuration names and the program doesn't have.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: this program has no service `{name}`\n  set by:   {set_by}\n  expected: {}", known.join(", "))]
-#[non_exhaustive]
-pub struct UnknownService {
-    /// The key of the configuration.
-    pub key: String,
-    /// What set it.
-    pub set_by: String,
-    /// The name.
-    pub name: String,
-    /// The services that there are.
-    pub known: Vec<String>,
 }
 
 /// What will run.
@@ -76,7 +59,7 @@ impl Plan {
         loaded: &Arc<Loaded>,
     ) -> Result<Self, HostError> {
         let settings = Settings::clone(&loaded.get::<Settings>(""));
-        let services = chosen(services, &settings, loaded)?;
+        let services = chosen(services, &settings)?;
         #[cfg(feature = "telemetry")]
         let logs = match logs::init(&settings.log) {
             Ok(handle) => Some(handle),
@@ -120,7 +103,7 @@ impl Plan {
             let own = settings.services.get(name.as_str()).and_then(|service| service.address.clone());
             let (label, address) = match own {
                 Some(address) => (name.to_string(), Some(address)),
-                None => ("main".to_owned(), limiters.is_empty().then(|| settings.server.address.clone())),
+                None => (MAIN.to_owned(), limiters.is_empty().then(|| settings.server.address.clone())),
             };
             if let Some(address) = address {
                 let mut config = settings.server.clone();
@@ -134,6 +117,13 @@ impl Plan {
                 .into_iter()
                 .fold(lifecycle, |lifecycle, component| lifecycle.with_scoped(name.as_str(), component));
             limiters.push((name, stack.limiter().clone()));
+        }
+
+        let is_set = loaded.origin("server.address") != Origin::Default;
+        if is_set && !listeners.iter().any(|listener| listener.name() == MAIN) {
+            tracing::warn!(
+                "nothing listens on server.address: the first service has services.NAME.address, an address of its own"
+            );
         }
 
         let admin = settings.admin.enabled.then(|| {
@@ -171,32 +161,25 @@ impl Plan {
 }
 
 /// The services that run here, with their names.
-fn chosen(
-    services: Vec<Service>,
-    settings: &Settings,
-    loaded: &Loaded,
-) -> Result<Vec<(ServiceName, Service)>, Misfit> {
-    let known: Vec<String> = services.iter().map(|service| service.name().to_owned()).collect();
+fn chosen(services: Vec<Service>, settings: &Settings) -> Result<Vec<(ServiceName, Service)>, Misfit> {
     let wanted = settings.host.services.as_ref();
-    let keys = settings.services.keys().map(|name| (format!("services.{name}"), name));
-    let keys = keys.chain(wanted.into_iter().flatten().map(|name| ("host.services".to_owned(), name)));
-    let unknown: Vec<_> = keys
-        .filter(|(_, name)| !known.contains(name))
-        .map(|(key, name)| UnknownService {
-            set_by: loaded.origin(&key).to_string(),
-            key,
-            name: name.clone(),
-            known: known.clone(),
-        })
-        .collect();
-    if !unknown.is_empty() {
-        return Err(Misfit::Unknown(unknown));
-    }
-    if wanted.is_some_and(Vec::is_empty) {
-        return Err(Misfit::None);
-    }
     let runs = |service: &Service| wanted.is_none_or(|names| names.iter().any(|name| name == service.name()));
     services.into_iter().filter(runs).map(|service| Ok((name_of(&service)?, service))).collect()
+}
+
+/// Refuses a configuration that names services which the program, whose services are `known`, doesn't have.
+pub(super) fn check_choice(known: &[String], settings: &Settings, findings: &mut Findings) {
+    let expected = format!("a service of this program: {}", known.join(", "));
+    let wanted = settings.host.services.iter().flatten().enumerate();
+    for (index, _) in wanted.filter(|(_, name)| !known.contains(name)) {
+        findings.reject(&format!("host.services[{index}]"), &expected);
+    }
+    for name in settings.services.keys().filter(|name| !known.contains(name)) {
+        findings.within("services", |findings| findings.reject(name, &expected));
+    }
+    if settings.host.services.as_ref().is_some_and(Vec::is_empty) {
+        findings.reject("host.services", "at least one service; left out, all of them run here");
+    }
 }
 
 /// Refuses names that are none, and those that are there twice.

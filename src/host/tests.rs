@@ -56,11 +56,33 @@ async fn a_service_that_runs_elsewhere_needs_no_configuration_here() {
 async fn every_service_that_there_is_not_is_named_with_what_set_it() {
     let host = host().service(Service::new("front"));
     let host = host.set("host.services=front,ledgre").set("services.pay.address=127.0.0.1:0");
+    // With everything else that is wrong.
+    let host = host.set("request.max_timeout=1s");
     let (text, exit) = refused(host).await;
-    for part in ["host.services", "`ledgre`", "services.pay", "`pay`", "--set on the command line", "front"] {
+    let parts = [
+        "3 errors",
+        "host.services[1]: wrong value",
+        "\"ledgre\"",
+        "services.pay: wrong value",
+        "request.default_timeout: wrong value",
+        "set by:   --set on the command line",
+        "expected: a service of this program: front",
+    ];
+    for part in parts {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
     assert_eq!(exit, Exit::Configuration);
+    let (text, _) = refused(self::host().service(Service::new("front")).set("host.services=[]")).await;
+    assert!(text.contains("host.services: wrong value"), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_may_have_the_name_of_a_part_of_the_host() {
+    let names = ["main", "admin", "logs", "configuration"];
+    let all = names.iter().fold(host(), |host, name| {
+        host.service(Service::new(*name)).set(format!("services.{name}.address=127.0.0.1:0"))
+    });
+    all.start().await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -112,7 +134,7 @@ async fn a_port_that_is_taken_is_named_with_its_own_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for (key, component) in
-        [("server.address", "main"), ("admin.address", "admin"), ("services.b.address", "b")]
+        [("server.address", "main"), ("admin.address", "admin"), ("services.b.address", "listener:b")]
     {
         let host = host().service(Service::new("a")).service(Service::new("b"));
         let (text, _) = refused(host.set(format!("{key}={address}"))).await;

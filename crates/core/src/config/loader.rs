@@ -23,8 +23,8 @@ use super::node::Node;
 use super::origin::Origin;
 use super::reading;
 use super::schema::Schema;
-use super::section::Section;
-use super::tree::Tree;
+use super::section::{Findings, Section};
+use super::tree::{Tree, Value};
 
 const FILE_NAME: &str = "mainstay.toml";
 
@@ -43,8 +43,12 @@ pub struct Loader {
     sources: Vec<(Option<String>, Arc<dyn Provider + Send + Sync>)>,
     arguments: Vec<(String, String)>,
     pub(super) trees: BTreeMap<Key, Tree>,
+    pub(super) checks: Vec<(Key, Check)>,
     ignored: BTreeMap<Key, Arc<Schema>>,
 }
+
+/// What a program wants of a tree beyond what its type says.
+pub(super) type Check = Arc<dyn Fn(&Value, &mut Findings) + Send + Sync>;
 
 /// What the sources gave.
 pub(super) struct Gathered {
@@ -75,6 +79,7 @@ impl Loader {
             sources: Vec::new(),
             arguments: Vec::new(),
             trees: BTreeMap::new(),
+            checks: Vec::new(),
             ignored: BTreeMap::new(),
         }
     }
@@ -216,6 +221,27 @@ impl Loader {
     #[track_caller]
     pub fn with_tree(mut self, place: &str, tree: Tree) -> Self {
         self.trees.insert(key_of_place(place), tree);
+        self
+    }
+
+    /// Has `check` look at the tree of `T` at `place` too, after [`Section::check`] and at every reload: for what only
+    /// this program knows, such as the names that it has.
+    ///
+    /// # Panics
+    /// When `place` is no key.
+    #[must_use]
+    #[track_caller]
+    pub fn check<T: Section>(
+        mut self,
+        place: &str,
+        check: impl Fn(&T, &mut Findings) + Send + Sync + 'static,
+    ) -> Self {
+        let check: Check = Arc::new(move |value, findings| {
+            if let Some(tree) = value.downcast_ref::<T>() {
+                check(tree, findings);
+            }
+        });
+        self.checks.push((key_of_place(place), check));
         self
     }
 

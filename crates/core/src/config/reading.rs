@@ -12,6 +12,7 @@ use super::node::{Kind, Node};
 use super::origin::Origin;
 use super::schema::Shape;
 use super::secret::REDACTED;
+use super::section::Findings;
 use super::tree::Value;
 
 /// A configuration that was read without an error.
@@ -45,7 +46,12 @@ pub(super) fn read(loader: &Loader, gathered: Gathered) -> Result<Snapshot, Erro
         let empty = Node::empty_table();
         let part = parts.get(place).unwrap_or(&empty);
         match (tree.read)(part) {
-            Ok(reading) => {
+            Ok(mut reading) => {
+                let mut findings_of_program = Findings::default();
+                for (_, check) in loader.checks.iter().filter(|(of, _)| of == place) {
+                    check(&reading.value, &mut findings_of_program);
+                }
+                reading.refused.extend(findings_of_program.refused);
                 // What a source failed to say may be just what is refused here.
                 let refused = reading.refused.into_iter().filter(|_| failed.is_empty());
                 findings.extend(
@@ -211,7 +217,15 @@ impl Reader<'_> {
                         _ if secret => REDACTED.to_owned(),
                         scalar => scalar.to_string(),
                     });
-                (None, value)
+                // An element of a list that was written as one text has no place of its own.
+                let written = self.node.nearest(&full);
+                (
+                    Some(written)
+                        .filter(|(key, _)| !key.is_root())
+                        .and_then(|(_, node)| node.first_origin())
+                        .cloned(),
+                    value,
+                )
             }
         };
         Finding {

@@ -19,7 +19,7 @@ pub use body::ResponseBody;
 pub use future::ResponseFuture;
 
 use crate::{
-    config::Duration,
+    config::{Duration, Findings, Section},
     context::{Ambient, Entered, RequestContext},
 };
 
@@ -47,6 +47,17 @@ impl Default for Config {
             trust_priority: true,
             default_timeout: Duration::from_secs(30),
             max_timeout: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        if self.max_timeout.is_zero() {
+            findings.reject("max_timeout", "more than no time");
+        } else if self.default_timeout > self.max_timeout {
+            let expected = format!("at most `request.max_timeout` ({}); `0s` for none", self.max_timeout);
+            findings.reject("default_timeout", expected);
         }
     }
 }
