@@ -24,6 +24,7 @@ use crate::{
     error::Error,
     outgoing,
     pool::Settings,
+    retry::Repeat,
     target::{Policy, Target},
 };
 
@@ -105,7 +106,7 @@ impl Client {
 
     /// Sends `request` to the service that its URI names; bodies stream both ways. For proxies, and for what the
     /// builder has no words for. The caller has removed the headers that are for one hop only (RFC 9110 section
-    /// 7.6.1); extensions of the request are not passed on.
+    /// 7.6.1); extensions of the request are not passed on. [`Repeat`] among them says whether it may be sent again.
     ///
     /// An answer is given as it is, whatever its status.
     ///
@@ -135,8 +136,10 @@ impl Client {
         let context = RequestContext::current();
         let deadline = outgoing::deadline(context.as_ref(), &parts.headers, policy.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
+        let repeat = Repeat::of(&parts.method, &parts.headers, &parts.extensions);
         parts.extensions.clear();
-        let answer = Call::new(&self.0, target, policy, context.as_ref(), deadline).run(parts, body).await?;
+        let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat);
+        let answer = call.run(parts, body).await?;
         Ok((answer, deadline))
     }
 

@@ -25,6 +25,7 @@
 //! | `call` | one call: attempts until one is answered |
 //! | `outgoing` | the headers that carry deadline, ids and criticality |
 //! | [`retry`] | what may be sent again, and how often |
+//! | `latency` | how long a service takes to answer, as live percentiles |
 //! | `target` | the endpoints of one service as the balancer sees them |
 //! | `balance` | which endpoint: the power of two choices over peak-EWMA; those that fail are avoided |
 //! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
@@ -42,6 +43,7 @@ pub mod config;
 pub mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod latency;
 mod local;
 mod outgoing;
 pub mod pool;

@@ -9,7 +9,7 @@ use mainstay_core::{
 };
 use serde::Serialize;
 
-use crate::{Client, Response, client::service_of, error::Error};
+use crate::{Client, Response, client::service_of, error::Error, retry::Repeat};
 
 /// A request that is being put together. What is wrong with it is told by [`RequestBuilder::send`].
 #[derive(Debug)]
@@ -74,6 +74,25 @@ impl RequestBuilder {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.change(|request| {
             request.headers_mut().insert(REQUEST_TIMEOUT, format_timeout(timeout));
+            Ok(())
+        });
+        self
+    }
+
+    /// Says that to do it twice is as good as to do it once, whatever its method: then it is sent again where a GET would
+    /// be. So does an `Idempotency-Key` header.
+    pub fn idempotent(self) -> Self {
+        self.repeat(Repeat::Idempotent)
+    }
+
+    /// It is tried once only.
+    pub fn no_retry(self) -> Self {
+        self.repeat(Repeat::Never)
+    }
+
+    fn repeat(mut self, repeat: Repeat) -> Self {
+        self.change(|request| {
+            request.extensions_mut().insert(repeat);
             Ok(())
         });
         self

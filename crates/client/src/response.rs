@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use mainstay_core::{Body, BoxError, error::mapping::Elapsed};
 use mainstay_discovery::ServiceName;
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
+use crate::{error::Error, retry::answer::retry_after};
 
 /// The head of an answer, and the body to come.
 #[derive(Debug)]
@@ -56,10 +56,9 @@ impl Response {
         if status.as_u16() < 400 {
             return Ok(self);
         }
-        let after =
-            self.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = retry_after(self.headers());
         let asked = format!("{} {}", self.method, self.uri.path());
-        Err(Error::status(&self.service, status, after.map(Duration::from_secs), asked))
+        Err(Error::status(&self.service, status, after, asked))
     }
 
     /// With another bound for [`Response::bytes`], [`Response::text`] and [`Response::json`], in bytes. The default

@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use mainstay_discovery::{Endpoint, ServiceName, Watch};
+use tokio::time::Instant;
 
 use crate::{
     Config,
@@ -15,14 +20,16 @@ use crate::{
         ewma::Load,
         health::{Claim, Health},
     },
+    latency::Latency,
     pool::{Pools, Settings},
-    retry::budget::Budget,
+    retry::Budget,
 };
 
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) service: ServiceName,
     pub(crate) budget: Budget,
+    pub(crate) latency: Latency,
     policy: ArcSwap<Policy>,
     watch: Watch,
     members: ArcSwap<Members>,
@@ -56,6 +63,9 @@ pub(crate) struct Place {
     pub(crate) load: Load,
     pub(crate) health: Health,
     pub(crate) pools: Pools,
+    /// Until when it asked for no requests, in nanoseconds since `epoch`.
+    back_at: AtomicU64,
+    epoch: Instant,
 }
 
 impl Target {
@@ -64,8 +74,9 @@ impl Target {
         let version = watch.version();
         let all = renew(&[], &watch.snapshot());
         let members = ArcSwap::from_pointee(Members { version, all });
-        let (budget, policy) = (Budget::new(), ArcSwap::from_pointee(policy));
-        Self { service, budget, policy, watch, members, renewing: Mutex::new(()) }
+        let (budget, latency) = (Budget::new(), Latency::new());
+        let policy = ArcSwap::from_pointee(policy);
+        Self { service, budget, latency, policy, watch, members, renewing: Mutex::new(()) }
     }
 
     /// How calls to it are made. Loaded once a call, so that one call is made by one policy.
@@ -127,13 +138,30 @@ fn renew(old: &[Member], endpoints: &[Endpoint]) -> Vec<Member> {
 
 impl Place {
     fn new() -> Self {
-        Self { load: Load::new(), health: Health::new(), pools: Pools::default() }
+        Self {
+            load: Load::new(),
+            health: Health::new(),
+            pools: Pools::default(),
+            back_at: AtomicU64::new(0),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// It asked for no requests for so long: others are chosen, where there are any.
+    pub(crate) fn pushed_back(&self, delay: Duration) {
+        let now = self.epoch.elapsed();
+        self.back_at.fetch_max(now.saturating_add(delay).as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn is_back(&self) -> bool {
+        let back_at = self.back_at.load(Ordering::Relaxed);
+        back_at == 0 || u128::from(back_at) <= self.epoch.elapsed().as_nanos()
     }
 }
 
 impl Candidate for Member {
     fn is_available(&self) -> bool {
-        self.place.health.is_available()
+        self.place.is_back() && self.place.health.is_available()
     }
 
     fn cost(&self) -> f64 {

@@ -1,6 +1,9 @@
-//! How often requests may be sent again: a share of the calls, so that retries never make an outage worse.
+//! How often requests may be sent again: a share of those that succeed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// One retry, in the unit that is counted.
 const RETRY: u64 = 1000;
@@ -9,32 +12,49 @@ const RESERVE: u64 = 10 * RETRY;
 /// What is saved up at most: the longest burst of retries.
 const MOST: u64 = 100 * RETRY;
 
-/// A token bucket: each call puts in its share, each retry takes one out.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    tokens: AtomicU64,
-}
+/// A token bucket: each call that succeeds puts in its share, each repeat takes one out. Ten are there at the start, a
+/// hundred are saved up at most. Clones share it.
+///
+/// It is success that pays, and not the call: where nothing succeeds, repeats end with what was saved up, and an outage
+/// gets no more requests than there are callers. (gRPC's throttle, gRFC A6, and the retry quota of the AWS SDKs work
+/// so; Finagle's budget counts calls.)
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<AtomicU64>);
 
 impl Budget {
-    pub(crate) fn new() -> Self {
-        Self { tokens: AtomicU64::new(RESERVE) }
+    /// With ten repeats to begin with.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(RESERVE)))
     }
 
-    /// A call begins; it allows for `share` of a retry, between 0 and 1.
-    pub(crate) fn deposit(&self, share: f64) {
+    /// A call succeeded; it pays for `share` of a repeat, between 0 and 1.
+    pub fn deposit(&self, share: f64) {
         let share = (share.clamp(0.0, 1.0) * RETRY as f64) as u64;
         // A full bucket is only read: its line stays shared between the workers.
-        let tokens = self.tokens.load(Ordering::Relaxed);
+        let tokens = self.0.load(Ordering::Relaxed);
         if tokens < MOST {
             // May go above by what others put in at the same time: a few calls' worth.
-            self.tokens.fetch_add(share.min(MOST - tokens), Ordering::Relaxed);
+            self.0.fetch_add(share.min(MOST - tokens), Ordering::Relaxed);
         }
     }
 
-    /// Takes out one retry, if it is there.
-    pub(crate) fn withdraw(&self) -> bool {
+    /// Takes out one repeat, if it is there.
+    #[must_use]
+    pub fn withdraw(&self) -> bool {
         let taken = |tokens: u64| tokens.checked_sub(RETRY);
-        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// Puts back what was taken out and not used.
+    pub(crate) fn put_back(&self) {
+        self.0.fetch_add(RETRY, Ordering::Relaxed);
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -43,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_are_a_fifth_of_the_calls_once_the_reserve_is_gone() {
+    fn repeats_are_a_fifth_of_what_succeeds_once_the_reserve_is_gone() {
         let budget = Budget::new();
         while budget.withdraw() {}
         let mut retries = 0;

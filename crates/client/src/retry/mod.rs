@@ -3,27 +3,72 @@
 //! | what happened | sent again |
 //! |---|---|
 //! | no connection; the request was not written; the stream was refused (HTTP/2 `REFUSED_STREAM`, or beyond the last stream of a GOAWAY) | any method |
-//! | the connection broke before an answer | idempotent methods only (RFC 9110 section 9.2.2) |
-//! | an answer, whatever its status | never: a 503 of a peer under load is not made better by another request |
+//! | the connection broke before an answer, or the attempt took too long | what is idempotent: by its method (RFC 9110 section 9.2.2), its `Idempotency-Key`, or [declared](Repeat) |
+//! | an answer whose status or code is listed in [`Config`] | the same, unless the answer says "don't", or the request came as a repeat itself |
+//! | any other answer | never |
 //!
-//! And in each case only if the body is still there ([`payload`]), attempts are left, the deadline has not passed, and
-//! the [`budget`] of the service allows it.
+//! And in each case only if the body is still there ([`payload`]), attempts are left, there is time for one, and the
+//! [`Budget`] of the service allows it.
+//!
+//! The budget works alone, too; under tower's retries for instance:
+//!
+//! ```
+//! use mainstay_client::retry::Budget;
+//!
+//! #[derive(Clone)]
+//! struct Policy(Budget);
+//!
+//! impl<E> tower::retry::Policy<String, String, E> for Policy {
+//!     type Future = std::future::Ready<()>;
+//!
+//!     fn retry(&mut self, _: &mut String, result: &mut Result<String, E>) -> Option<Self::Future> {
+//!         if result.is_ok() {
+//!             self.0.deposit(0.2);
+//!             return None;
+//!         }
+//!         self.0.withdraw().then(|| std::future::ready(()))
+//!     }
+//!
+//!     fn clone_request(&mut self, request: &String) -> Option<String> {
+//!         Some(request.clone())
+//!     }
+//! }
+//! ```
 
-pub(crate) mod budget;
+pub(crate) mod answer;
+pub(crate) mod backoff;
+mod budget;
 pub(crate) mod payload;
 
-use http::Method;
-use mainstay_core::config::{Findings, Section};
+use http::{Extensions, HeaderMap, HeaderName, Method};
+use mainstay_core::config::{ByteSize, Duration, Findings, Section};
+use serde::{Deserialize, Serialize};
+
+pub use budget::Budget;
 
 use crate::config::layered::layered;
 
 layered! {
     /// The table `client.retry`: what is sent again, and how often.
     values {
-        /// How often a call is tried at most, the first time included; 1 turns retries off. Default 3.
+        /// How often a call is tried at most, the first time and hedges included; 1 turns retries and hedges off.
+        /// Default 3.
         max_attempts: u32 = 3,
-        /// Retries as a share of the calls to a service, between 0 and 1; 0 turns retries off. Default 0.2.
+        /// Retries and hedges as a share of the calls that succeed, between 0 and 1; 0 turns both off. Default 0.2.
         budget: f64 = 0.2,
+        /// HTTP statuses (400 to 599) after which idempotent requests are sent again. Default: none.
+        statuses: Vec<u16> = Vec::new(),
+        /// gRPC codes after which idempotent requests are sent again. Default: none.
+        codes: Vec<Code> = Vec::new(),
+        /// Up to so long is waited before the first repeat, doubled with each further one. Where nothing was processed
+        /// and there is another endpoint nothing is waited. Default `25ms`.
+        backoff: Duration = Duration::from_millis(25),
+        /// The longest of these waits, save for one that the service asks for. Default `1s`.
+        max_backoff: Duration = Duration::from_secs(1),
+        /// Until the head of the answer, for each attempt; `0s`: what is left of the deadline. Default `0s`.
+        attempt_timeout: Duration = Duration::ZERO,
+        /// Bodies up to this size that are in memory when the call begins are kept for another attempt. Default `64KiB`.
+        max_body: ByteSize = ByteSize::from_kib(64),
     }
 }
 
@@ -35,6 +80,75 @@ impl Section for Config {
         if !(0.0..=1.0).contains(&self.budget) {
             findings.reject("budget", "a share between 0 and 1");
         }
+        if !self.statuses.iter().all(|status| (400..=599).contains(status)) {
+            findings.reject("statuses", "statuses of errors, 400 to 599");
+        }
+        if self.backoff > self.max_backoff {
+            findings.reject("backoff", format_args!("at most `max_backoff` ({})", self.max_backoff));
+        }
+    }
+}
+
+/// A status code of gRPC after which a request can make sense once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Code {
+    /// `CANCELLED`
+    Cancelled,
+    /// `UNKNOWN`
+    Unknown,
+    /// `DEADLINE_EXCEEDED`
+    DeadlineExceeded,
+    /// `RESOURCE_EXHAUSTED`
+    ResourceExhausted,
+    /// `ABORTED`
+    Aborted,
+    /// `INTERNAL`
+    Internal,
+    /// `UNAVAILABLE`
+    Unavailable,
+}
+
+impl Code {
+    fn number(self) -> u8 {
+        match self {
+            Self::Cancelled => 1,
+            Self::Unknown => 2,
+            Self::DeadlineExceeded => 4,
+            Self::ResourceExhausted => 8,
+            Self::Aborted => 10,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+        }
+    }
+}
+
+/// What the caller knows about sending a request again: an extension of the request, in tonic's as well.
+///
+/// ```
+/// # use mainstay_client::retry::Repeat;
+/// let mut request = tonic::Request::new(());
+/// request.extensions_mut().insert(Repeat::Idempotent);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Repeat {
+    /// Doing it twice is as good as once, whatever its method.
+    Idempotent,
+    /// It is tried once.
+    Never,
+}
+
+/// A server that knows this header does the work of a key once (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+impl Repeat {
+    /// What is known of a request; `None` is one that must not be done twice.
+    pub(crate) fn of(method: &Method, headers: &HeaderMap, extensions: &Extensions) -> Option<Self> {
+        let declared = extensions.get::<Self>().copied();
+        let is_idempotent = || method.is_idempotent() || headers.contains_key(IDEMPOTENCY_KEY);
+        declared.or_else(|| is_idempotent().then_some(Self::Idempotent))
     }
 }
 
@@ -50,28 +164,44 @@ pub(crate) enum Failure {
 }
 
 /// Whether a request that failed so may be sent again.
-pub(crate) fn is_safe(failure: Failure, method: &Method) -> bool {
-    match failure {
-        Failure::NotProcessed => true,
-        Failure::Unknown => method.is_idempotent(),
-        Failure::Request => false,
+pub(crate) fn is_safe(failure: Failure, repeat: Option<Repeat>) -> bool {
+    match (failure, repeat) {
+        (_, Some(Repeat::Never)) | (Failure::Request, _) => false,
+        (Failure::NotProcessed, _) => true,
+        (Failure::Unknown, repeat) => repeat == Some(Repeat::Idempotent),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn what_may_have_been_done_is_not_done_twice() {
+        let of = |method: &Method| Repeat::of(method, &HeaderMap::new(), &Extensions::new());
         for method in [Method::POST, Method::PATCH, Method::CONNECT] {
-            assert!(!is_safe(Failure::Unknown, &method), "{method}");
-            assert!(is_safe(Failure::NotProcessed, &method), "{method}");
+            assert!(!is_safe(Failure::Unknown, of(&method)), "{method}");
+            assert!(is_safe(Failure::NotProcessed, of(&method)), "{method}");
         }
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
         {
-            assert!(is_safe(Failure::Unknown, &method), "{method}");
-            assert!(!is_safe(Failure::Request, &method), "{method}");
+            assert!(is_safe(Failure::Unknown, of(&method)), "{method}");
+            assert!(!is_safe(Failure::Request, of(&method)), "{method}");
         }
+    }
+
+    #[test]
+    fn the_caller_knows_better_than_the_method() {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static("\"7\""));
+        let mut extensions = Extensions::new();
+        assert_eq!(Repeat::of(&Method::POST, &headers, &extensions), Some(Repeat::Idempotent));
+        extensions.insert(Repeat::Never);
+        assert_eq!(Repeat::of(&Method::GET, &headers, &extensions), Some(Repeat::Never));
+        assert!(!is_safe(Failure::NotProcessed, Some(Repeat::Never)));
+        extensions.insert(Repeat::Idempotent);
+        assert_eq!(Repeat::of(&Method::POST, &HeaderMap::new(), &extensions), Some(Repeat::Idempotent));
     }
 }

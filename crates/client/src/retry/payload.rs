@@ -9,9 +9,6 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use mainstay_core::{Body, BoxError};
 
-/// Bodies up to this many bytes are kept for another attempt.
-const KEPT: usize = 64 * 1024;
-
 /// In this many frames at most: who sends empty ones for ever must not hold up the thread.
 const FRAMES: usize = 64;
 
@@ -29,12 +26,13 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// Keeps the body if all of it is here already and it is small. Never waits: what is not here streams.
-    pub(crate) fn new(mut body: Body) -> Self {
+    /// Keeps the body if all of it is here already and it has at most `kept` bytes. Never waits: what is not here
+    /// streams.
+    pub(crate) fn new(mut body: Body, kept: usize) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        if body.size_hint().lower() > KEPT as u64 {
+        if body.size_hint().lower() > kept as u64 {
             return Self::Stream(body);
         }
         let mut cx = Context::from_waker(Waker::noop());
@@ -59,7 +57,7 @@ impl Payload {
             if body.is_end_stream() {
                 break;
             }
-            if last_look || first.as_ref().map_or(0, Bytes::len) + more.len() > KEPT {
+            if last_look || first.as_ref().map_or(0, Bytes::len) + more.len() > kept {
                 return Self::stream(first, more, None, body);
             }
         }
@@ -112,6 +110,11 @@ fn join(first: Option<Bytes>, more: BytesMut) -> Bytes {
         Some(first) => [first, more.freeze()].concat().into(),
         None => Bytes::new(),
     }
+}
+
+/// A body with a frame of it that was read ahead put back.
+pub(crate) fn resumed(ahead: Result<Frame<Bytes>, BoxError>, rest: Body) -> Body {
+    Body::new(Resumed { ahead: None, next: Some(ahead), rest })
 }
 
 /// What was read ahead, then the rest of the stream.
@@ -168,6 +171,8 @@ mod tests {
 
     use super::*;
 
+    const KEPT: usize = 64 * 1024;
+
     /// `None` is a moment in which nothing is there.
     struct Script(VecDeque<Option<Result<Frame<Bytes>, BoxError>>>);
 
@@ -200,28 +205,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_that_is_here_is_sent_again() {
-        let mut payload = Payload::new(Body::new(Script([data("ab"), data("cd")].into())));
+        let mut payload = Payload::new(Body::new(Script([data("ab"), data("cd")].into())), KEPT);
         for _ in 0..3 {
             assert_eq!(read(payload.take().unwrap()).await, "abcd");
         }
-        assert!(matches!(Payload::new(Body::empty()), Payload::Empty));
+        assert!(matches!(Payload::new(Body::empty(), KEPT), Payload::Empty));
     }
 
     #[test]
     fn what_waits_behind_the_data_keeps_the_length_open() {
         let broken = http_body_util::Limited::new(Body::from("too much"), 2);
-        let body = Payload::new(Body::new(broken)).take().unwrap();
+        let body = Payload::new(Body::new(broken), KEPT).take().unwrap();
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
     }
 
     #[tokio::test]
     async fn a_stream_is_sent_once_and_whole() {
-        let mut payload = Payload::new(Body::new(Script([data("ab"), data("cd"), None, data("ef")].into())));
+        let mut payload =
+            Payload::new(Body::new(Script([data("ab"), data("cd"), None, data("ef")].into())), KEPT);
         let body = payload.take().unwrap();
         assert!(!payload.is_left());
         assert_eq!(read(body).await, "abcdef");
 
-        let mut payload = Payload::new(Body::new(Script([None, data("ef")].into())));
+        let mut payload = Payload::new(Body::new(Script([None, data("ef")].into())), KEPT);
         let untouched = payload.take().unwrap();
         payload.put_back(untouched);
         assert_eq!(read(payload.take().unwrap()).await, "ef");
@@ -231,7 +237,7 @@ mod tests {
     async fn a_body_that_always_has_nothing_more_is_not_read_for_ever() {
         let mut script: VecDeque<_> = std::iter::repeat_with(|| data("")).take(10_000).collect();
         script.push_back(data("ab"));
-        let mut payload = Payload::new(Body::new(Script(script)));
+        let mut payload = Payload::new(Body::new(Script(script)), KEPT);
         let body = payload.take().unwrap();
         assert!(!payload.is_left(), "it was left to be streamed");
         assert_eq!(read(body).await, "ab");
@@ -241,20 +247,20 @@ mod tests {
     async fn large_bodies_trailers_and_errors_stay_streams() {
         let large = vec![b'x'; KEPT + 1];
         let mut payload =
-            Payload::new(Body::new(Script([Some(Ok(Frame::data(large.clone().into())))].into())));
+            Payload::new(Body::new(Script([Some(Ok(Frame::data(large.clone().into())))].into())), KEPT);
         assert_eq!(read(payload.take().unwrap()).await, large);
         assert!(!payload.is_left());
 
         let mut trailers = http::HeaderMap::new();
         trailers.insert("x", http::HeaderValue::from_static("y"));
         let script = [data("ab"), Some(Ok(Frame::trailers(trailers.clone())))];
-        let mut payload = Payload::new(Body::new(Script(script.into())));
+        let mut payload = Payload::new(Body::new(Script(script.into())), KEPT);
         let collected = payload.take().unwrap().collect().await.unwrap();
         assert_eq!(collected.trailers(), Some(&trailers));
         assert_eq!(collected.to_bytes(), "ab");
 
         let script = [data("ab"), Some(Err("broken".into()))];
-        let mut payload = Payload::new(Body::new(Script(script.into())));
+        let mut payload = Payload::new(Body::new(Script(script.into())), KEPT);
         assert!(payload.take().unwrap().collect().await.is_err());
         assert!(!payload.is_left());
     }

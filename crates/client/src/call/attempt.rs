@@ -1,0 +1,226 @@
+//! One attempt at one endpoint.
+
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+use http::{Request, Response, StatusCode, request::Parts};
+use http_body::Body as _;
+use mainstay_core::{Body, context::Deadline};
+use mainstay_discovery::Protocol;
+use tokio::time::Instant;
+
+use crate::{
+    balance::health::Claim,
+    body,
+    client::Inner,
+    error::Error,
+    outgoing,
+    pool::{Answer, Failed, Step, Version},
+    retry::{
+        self, Failure, Repeat,
+        answer::{self, Outcome, Pushback},
+        payload,
+    },
+    target::{Member, Policy, Target},
+};
+
+/// What is the same for all attempts of a call.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) client: &'a Inner,
+    pub(super) target: &'a Target,
+    pub(super) policy: &'a Policy,
+    pub(super) deadline: Deadline,
+    /// How often the request was tried before it came here.
+    pub(super) before: u32,
+    pub(super) repeat: Option<Repeat>,
+}
+
+/// Where an attempt goes.
+pub(super) struct Chosen {
+    pub(super) member: Member,
+    pub(super) claim: Claim,
+}
+
+/// How an attempt ended.
+pub(super) enum Ended {
+    /// With an answer to hand on.
+    Answered(Response<Body>),
+    /// With an answer after which the request may be sent again.
+    Refused(Response<Body>, Pushback),
+    /// Without one.
+    Failed {
+        error: Error,
+        failure: Failure,
+        /// The body of the request, if nothing was taken from it.
+        body: Option<Body>,
+    },
+}
+
+impl Scene<'_> {
+    /// Whether requests are sent again after an answer. Those that came as repeats are not: of a chain of services only
+    /// one repeats what another one answered.
+    pub(super) fn repeats_answers(self) -> bool {
+        let retry = &self.policy.config.retry;
+        self.may_repeat() && self.before == 0 && !(retry.statuses.is_empty() && retry.codes.is_empty())
+    }
+
+    /// Whether anything that is safe to do twice may be done twice.
+    pub(super) fn may_repeat(self) -> bool {
+        let retry = &self.policy.config.retry;
+        self.repeat == Some(Repeat::Idempotent) && retry.max_attempts > 1 && retry.budget > 0.0
+    }
+
+    /// Whether an attempt that begins after `pause` has as much time as half of the answers take. First attempts are made
+    /// in any case: if they were not, a service that was slow once would never be found to be fast again.
+    pub(super) fn has_time_for_another(self, pause: Duration) -> bool {
+        let usual = self.target.latency.percentile(0.5).unwrap_or_default();
+        self.deadline.remaining() > pause.saturating_add(usual)
+    }
+
+    pub(super) fn request(self, parts: &Parts, body: Body, attempt: u32, version: Version) -> Request<Body> {
+        let mut parts = parts.clone();
+        outgoing::stamp(&mut parts.headers, self.before.saturating_add(attempt), self.deadline);
+        match version {
+            Version::Http1 => outgoing::origin_form(&mut parts, self.target.service.as_str()),
+            Version::Http2 => outgoing::authority_form(&mut parts, self.target.service.as_str()),
+        }
+        Request::from_parts(parts, body)
+    }
+
+    /// # Cancel safety
+    /// Dropping it ends the attempt at the other side too; it counts as one that took at least so long.
+    pub(super) async fn attempt(self, chosen: &Chosen, request: Request<Body>, version: Version) -> Ended {
+        let Chosen { member, claim } = chosen;
+        let (service, address) = (&self.target.service, member.endpoint.address());
+        let retry = &self.policy.config.retry;
+        let mut in_flight = member.place.load.start();
+        let mut running = Running { scene: self, since: Instant::now(), counts: true };
+        let sending = member.place.pools.send(member.endpoint.place(), version, &self.policy.pool, request);
+        let sent = if retry.attempt_timeout.is_zero() {
+            sending.await
+        } else {
+            let bound = retry.attempt_timeout.get();
+            let Ok(sent) = tokio::time::timeout(bound, sending).await else {
+                member.place.health.failed(*claim);
+                let error = Error::elapsed(service, Some(address.clone()), bound);
+                return Ended::Failed { error, failure: Failure::Unknown, body: None };
+            };
+            sent
+        };
+        let Answer { response, lease, leaving } = match sent {
+            Ok(answer) => answer,
+            Err(Failed { at, failure, cause, body }) => {
+                running.counts = false;
+                in_flight.failed();
+                if at != Step::GoAway && failure != Failure::Request {
+                    member.place.health.failed(*claim);
+                }
+                let error = match at {
+                    Step::Connect => Error::connect(service, address, cause),
+                    _ if failure == Failure::Request => Error::request_body(service, cause),
+                    Step::GoAway | Step::Exchange => Error::reset(service, address, cause),
+                };
+                return Ended::Failed { error, failure, body };
+            }
+        };
+        in_flight.answered();
+        member.place.health.answered(leaving);
+        let (head, incoming) = response.into_parts();
+        if answer::outcome(head.status, &head.headers) == Outcome::Success {
+            self.target.budget.deposit(retry.budget);
+        } else {
+            // A fast refusal says nothing about how long answers take.
+            running.counts = false;
+            if let Pushback::After(delay) = answer::pushback(&head.headers) {
+                member.place.pushed_back(delay);
+            }
+        }
+        drop(running);
+        let body = body::from_wire(incoming, lease, in_flight, self.deadline);
+        let mut response = Response::from_parts(head, body);
+        if self.repeats_answers()
+            && let Some(pushback) = refusal(retry, &mut response).await
+        {
+            return Ended::Refused(response, pushback);
+        }
+        Ended::Answered(response)
+    }
+}
+
+/// Tells how long the attempt took, if it is dropped while it counts.
+struct Running<'a> {
+    scene: Scene<'a>,
+    since: Instant,
+    counts: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.counts {
+            let now = Instant::now();
+            self.scene.target.latency.record(now - self.since, now);
+        }
+    }
+}
+
+/// Whether a request that got this answer may be sent again, and when. gRPC says how it went in the head, or in trailers;
+/// these are looked at if they are here together with the head. Nothing waits for them: the head of a stream is handed on
+/// before there is a message.
+async fn refusal(retry: &retry::Config, response: &mut Response<Body>) -> Option<Pushback> {
+    let headers = response.headers();
+    if answer::is_listed(retry, response.status(), headers) {
+        return Some(answer::pushback(headers));
+    }
+    let says_later = response.status() == StatusCode::OK
+        && !retry.codes.is_empty()
+        && outgoing::is_grpc(headers)
+        && !headers.contains_key(answer::GRPC_STATUS);
+    if !says_later {
+        return None;
+    }
+    let mut body = std::mem::take(response.body_mut());
+    let here = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(frame),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await;
+    let mut pushback = None;
+    *response.body_mut() = match here {
+        None => body,
+        Some(frame) => {
+            if let Some(trailers) = frame.as_ref().ok().and_then(|frame| frame.trailers_ref())
+                && answer::is_listed(retry, StatusCode::OK, trailers)
+            {
+                pushback = Some(answer::pushback(trailers));
+            }
+            payload::resumed(frame.map_err(Into::into), body)
+        }
+    };
+    pushback
+}
+
+/// Reads what is here of an answer that nobody wants, so that its connection can be used again.
+pub(super) async fn discard(response: Response<Body>) {
+    const FRAMES: usize = 8;
+    let mut body = response.into_body();
+    for _ in 0..FRAMES {
+        let more = poll_fn(|cx| {
+            let polled = Pin::new(&mut body).poll_frame(cx);
+            Poll::Ready(matches!(polled, Poll::Ready(Some(Ok(_)))))
+        });
+        if !more.await {
+            return;
+        }
+    }
+}
+
+/// gRPC needs HTTP/2; an upgrade (WebSocket) is one of HTTP/1.1.
+pub(super) fn version(parts: &Parts, protocol: Protocol) -> Version {
+    if outgoing::is_grpc(&parts.headers) {
+        return Version::Http2;
+    }
+    match protocol {
+        Protocol::Http2 if !parts.headers.contains_key(http::header::UPGRADE) => Version::Http2,
+        _ => Version::Http1,
+    }
+}

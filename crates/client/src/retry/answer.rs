@@ -1,0 +1,142 @@
+//! What an answer says about the next request.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::Config;
+
+/// How gRPC servers say when to come back, in milliseconds; a negative number, or none, is "don't" (gRFC A6).
+pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Whoever asks for longer is not believed.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Whether the service could do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    /// It was refused for now: too many requests.
+    Refused,
+    Failure,
+}
+
+/// When to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushback {
+    /// As the client likes.
+    Unsaid,
+    After(Duration),
+    Never,
+}
+
+/// Of a head, or of the trailers of gRPC in the place of `headers`.
+pub(crate) fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    if let Some(code) = grpc_code(headers) {
+        return match code {
+            // RESOURCE_EXHAUSTED
+            8 => Outcome::Refused,
+            // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
+            2 | 4 | 13 | 14 | 15 => Outcome::Failure,
+            _ => Outcome::Success,
+        };
+    }
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Refused,
+        StatusCode::NOT_IMPLEMENTED => Outcome::Success,
+        status if status.is_server_error() => Outcome::Failure,
+        _ => Outcome::Success,
+    }
+}
+
+/// Whether requests that got such an answer are to be sent again.
+pub(crate) fn is_listed(config: &Config, status: StatusCode, headers: &HeaderMap) -> bool {
+    match grpc_code(headers) {
+        Some(code) => config.codes.iter().any(|listed| listed.number() == code),
+        None => config.statuses.contains(&status.as_u16()),
+    }
+}
+
+pub(crate) fn pushback(headers: &HeaderMap) -> Pushback {
+    if let Some(value) = headers.get(PUSHBACK) {
+        let millis = value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok());
+        return match millis.map(u64::try_from) {
+            Some(Ok(millis)) => Pushback::After(Duration::from_millis(millis).min(LONGEST)),
+            _ => Pushback::Never,
+        };
+    }
+    match retry_after(headers) {
+        Some(delay) => Pushback::After(delay.min(LONGEST)),
+        None => Pushback::Unsaid,
+    }
+}
+
+/// `Retry-After` (RFC 9110 section 10.2.3) in seconds; dates are not looked at, as clocks differ.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn grpc_code(headers: &HeaderMap) -> Option<u8> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::retry::Code;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn pushback_is_read_as_grpc_says_and_retry_after_in_seconds() {
+        let cases = [
+            (("grpc-retry-pushback-ms", "20"), Pushback::After(Duration::from_millis(20))),
+            (("grpc-retry-pushback-ms", "0"), Pushback::After(Duration::ZERO)),
+            (("grpc-retry-pushback-ms", "-1"), Pushback::Never),
+            (("grpc-retry-pushback-ms", "soon"), Pushback::Never),
+            (("grpc-retry-pushback-ms", "99999999999999999999"), Pushback::Never),
+            (("retry-after", "7"), Pushback::After(Duration::from_secs(7))),
+            (("retry-after", "99999999999"), Pushback::After(LONGEST)),
+            (("retry-after", "Sun, 22 Nov 2026 08:00:00 GMT"), Pushback::Unsaid),
+            (("retry-after", "-1"), Pushback::Unsaid),
+        ];
+        for (pair, expected) in cases {
+            assert_eq!(pushback(&headers(&[pair])), expected, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn the_code_of_grpc_goes_before_the_status_of_http() {
+        let unavailable = headers(&[("grpc-status", "14")]);
+        let not_found = headers(&[("grpc-status", "5")]);
+        let none = HeaderMap::new();
+        assert_eq!(outcome(StatusCode::OK, &unavailable), Outcome::Failure);
+        assert_eq!(outcome(StatusCode::OK, &not_found), Outcome::Success);
+        assert_eq!(outcome(StatusCode::OK, &headers(&[("grpc-status", "8")])), Outcome::Refused);
+        assert_eq!(outcome(StatusCode::TOO_MANY_REQUESTS, &none), Outcome::Refused);
+        assert_eq!(outcome(StatusCode::BAD_GATEWAY, &none), Outcome::Failure);
+        assert_eq!(outcome(StatusCode::NOT_FOUND, &none), Outcome::Success);
+
+        let mut config = Config::default();
+        for (status, headers) in [(503, &none), (200, &unavailable)] {
+            assert!(
+                !is_listed(&config, StatusCode::from_u16(status).unwrap(), headers),
+                "nothing is by default"
+            );
+        }
+        config.statuses = vec![503];
+        config.codes = vec![Code::Unavailable];
+        assert!(is_listed(&config, StatusCode::SERVICE_UNAVAILABLE, &none));
+        assert!(is_listed(&config, StatusCode::OK, &unavailable));
+        assert!(!is_listed(&config, StatusCode::SERVICE_UNAVAILABLE, &not_found));
+    }
+}
