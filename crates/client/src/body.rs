@@ -11,31 +11,23 @@ use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use crate::{balance::ewma::InFlight, pool::http1::Lease};
+use crate::{balance::ewma::InFlight, pool::Incoming};
 
-/// The body of an answer from the wire. At its end the connection goes back to the pool; dropped earlier, an HTTP/1.1
-/// connection is closed and an HTTP/2 stream is reset. An explicit deadline bounds it.
-pub(crate) fn from_wire(
-    incoming: hyper::body::Incoming,
-    lease: Option<Lease>,
-    in_flight: InFlight,
-    deadline: Deadline,
-) -> Body {
+/// The body of an answer from the wire. Dropped before its end it closes the HTTP/1.1 connection, or resets the HTTP/2
+/// stream. An explicit deadline bounds it.
+pub(crate) fn from_wire(incoming: Incoming, in_flight: InFlight, deadline: Deadline) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
-        if let Some(lease) = lease {
-            lease.release();
-        }
         return Body::empty();
     }
-    let hold = Some((lease, in_flight));
-    Body::new(Held { inner: incoming, hold, deadline: explicit(deadline), timer: None })
+    let hold = Some(in_flight);
+    Body::new(Held { inner: Some(incoming), hold, deadline: explicit(deadline), timer: None })
 }
 
 /// The body of an answer from this process; an explicit deadline bounds it.
 pub(crate) fn from_process(body: Body, deadline: Deadline) -> Body {
     match explicit(deadline) {
         Some(deadline) if !http_body::Body::is_end_stream(&body) => {
-            Body::new(Held { inner: body, hold: None, deadline: Some(deadline), timer: None })
+            Body::new(Held { inner: Some(body), hold: None, deadline: Some(deadline), timer: None })
         }
         _ => body,
     }
@@ -47,9 +39,10 @@ fn explicit(deadline: Deadline) -> Option<Deadline> {
 
 pin_project! {
     struct Held<B> {
+        // Until the deadline has passed.
         #[pin]
-        inner: B,
-        hold: Option<(Option<Lease>, InFlight)>,
+        inner: Option<B>,
+        hold: Option<InFlight>,
         deadline: Option<Deadline>,
         // Made at the first wait: most bodies are here with the head.
         #[pin]
@@ -69,7 +62,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let polled = this.inner.as_mut().poll_frame(cx);
+        let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let polled = inner.as_mut().poll_frame(cx);
         if let Some(deadline) = this.deadline {
             let over = match polled {
                 // A peer that always has some more is bounded too.
@@ -83,29 +77,25 @@ where
                 }
             };
             if over {
+                this.inner.set(None);
                 *this.hold = None;
                 return Poll::Ready(Some(Err(Box::new(Elapsed::new()))));
             }
         }
         let frame = ready!(polled);
-        let failed = matches!(frame, Some(Err(_)));
-        if failed {
+        if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
             *this.hold = None;
-        } else if frame.is_none() || this.inner.is_end_stream() {
             *this.deadline = None;
             this.timer.set(None);
-            if let Some((Some(lease), _)) = this.hold.take() {
-                lease.release();
-            }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }

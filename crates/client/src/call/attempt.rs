@@ -107,7 +107,7 @@ impl Scene<'_> {
             };
             sent
         };
-        let Answer { response, lease, leaving } = match sent {
+        let Answer { response, leaving } = match sent {
             Ok(answer) => answer,
             Err(Failed { at, failure, cause, body }) => {
                 running.counts = false;
@@ -136,7 +136,7 @@ impl Scene<'_> {
             }
         }
         drop(running);
-        let body = body::from_wire(incoming, lease, in_flight, self.deadline);
+        let body = body::from_wire(incoming, in_flight, self.deadline);
         let mut response = Response::from_parts(head, body);
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await

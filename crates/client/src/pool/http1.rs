@@ -1,214 +1,337 @@
-//! HTTP/1.1: one request a connection at a time; those without one are kept in a stack, so that few stay busy and the
-//! others grow old and are closed.
+//! HTTP/1.1: one request a connection at a time. Connections without one are kept in a stack, so that few stay busy and
+//! the others grow old and are closed.
+//!
+//! A request that finds none begins to open one, and takes whatever is free first: that one, one that another request
+//! opened, or one that is given back meanwhile.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, header};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use mainstay_core::{Body, BoxError};
-use mainstay_discovery::Address;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use mainstay_discovery::Place;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Failed, Settings,
-    connect::{Stream, connect, within},
+    Answer, Failed, Incoming, SETTLE, Settings, Step,
+    connect::{connect, within},
+    queue::{NotConnected, Queue},
 };
+use crate::retry::Failure;
 
 type Sender = SendRequest<Body>;
 
-/// How long a connection may take to finish its request after the answer was read: a peer may answer before it has
-/// read all of a request.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// The connections without a request, the one used last on top.
+/// The connections to one endpoint.
 #[derive(Default)]
-pub(crate) struct Idle {
-    stack: Mutex<Vec<(Sender, Instant)>>,
-    has_reaper: AtomicBool,
+pub(super) struct Pool {
+    state: Mutex<State>,
 }
 
-/// A connection whose answer is being read.
+#[derive(Default)]
+struct State {
+    /// Those without a request, the one used last on top.
+    idle: Vec<Connection>,
+    queue: Queue<Lease>,
+    has_reaper: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: Sender,
+    /// When it was given back.
+    idle_since: Instant,
+    /// When it takes no more requests, for its age.
+    retires: Instant,
+    /// Whether it has not had a request yet.
+    is_new: bool,
+}
+
+/// A connection, for one request. Dropped before it was used it goes back; after that it is closed, unless it was
+/// released.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    sender: Sender,
-    idle: Weak<Idle>,
+    connection: Option<Connection>,
+    is_used: bool,
+    pool: Weak<Pool>,
     settings: Arc<Settings>,
 }
 
-/// A connection that was kept may be closed by its peer at any moment. If nothing of the request was written yet, the
-/// next one is taken, down to a new one.
-pub(crate) async fn send(
-    idle: &Arc<Idle>,
-    address: &Address,
-    settings: &Arc<Settings>,
-    mut request: Request<Body>,
-) -> Result<Answer, Failed> {
-    let lease = |sender| Lease { sender, idle: Arc::downgrade(idle), settings: settings.clone() };
-    while let Some(mut sender) = idle.take(settings.config.idle_timeout.get()) {
-        match sender.try_send_request(request).await {
-            Ok(response) => return Ok(idle.answer(response, lease(sender))),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => request = unsent,
-                None => return Err(Failed::exchange(error.into_error(), None)),
-            },
+impl Pool {
+    /// A connection that was kept may be closed by its peer at any moment. If nothing of the request was written yet,
+    /// another one is taken, down to a new one.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        place: &Place,
+        settings: &Arc<Settings>,
+        mut request: Request<Body>,
+    ) -> Result<Answer, Failed> {
+        loop {
+            let taken = self.lock().take(settings);
+            let connection = match taken {
+                Some(connection) => connection,
+                None => match self.wait(place, settings).await {
+                    Ok(mut lease) => match lease.connection.take() {
+                        Some(connection) => connection,
+                        // Unreachable: a lease has its connection until it is used.
+                        None => continue,
+                    },
+                    Err(cause) => return Err(Failed::connect(cause, request)),
+                },
+            };
+            let Connection { mut sender, is_new, retires, idle_since } = connection;
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let leaving = is_last(response.headers());
+                    if leaving {
+                        // RFC 9112 section 9.6: mostly the whole server goes away, and it can't say so on connections
+                        // without a request. They are dropped before it closes them just when a request is written.
+                        self.lock().idle.clear();
+                    }
+                    let connection = Connection { sender, idle_since, retires, is_new: false };
+                    let mut lease = self.lease(connection, settings);
+                    lease.is_used = true;
+                    let response = response.map(|body| Incoming::http1(body, lease));
+                    return Ok(Answer { response, leaving });
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !is_new => request = unsent,
+                    unsent => return Err(broken(error.into_error(), unsent.map(Request::into_body))),
+                },
+            }
         }
     }
-    let mut sender = match within(settings.config.connect_timeout.get(), open(address, settings)).await {
-        Ok(sender) => sender,
-        Err(cause) => return Err(Failed::connect(cause, request)),
-    };
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok(idle.answer(response, lease(sender))),
-        Err(mut error) => {
-            let body = error.take_message().map(Request::into_body);
-            Err(Failed::exchange(error.into_error(), body))
-        }
-    }
-}
 
-async fn open(address: &Address, settings: &Settings) -> Result<Sender, BoxError> {
-    match connect(address).await? {
-        Stream::Tcp(stream) => drive(stream, settings).await,
-        #[cfg(unix)]
-        Stream::Unix(stream) => drive(stream, settings).await,
-    }
-}
-
-async fn drive<T>(stream: T, settings: &Settings) -> Result<Sender, BoxError>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await?;
-    settings.tasks.spawn_detached(async move {
-        // Ends when the peer closes, or the sender is dropped and the last answer read. Who waits for an answer is
-        // told the error; without anybody waiting it is the ordinary end of an idle connection.
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::trace!(%error, "connection ended");
-        }
-    });
-    Ok(sender)
-}
-
-impl Idle {
-    /// `Connection: close` (RFC 9112 section 9.6) says mostly that the whole server goes away, and it can't say so on
-    /// connections without a request. They are dropped before it closes them just when a request is written.
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Answer {
-        let mut connection = response.headers().get_all(header::CONNECTION).iter();
-        let close = |value: &HeaderValue| {
-            let mut options = value.as_bytes().split(|byte| *byte == b',');
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    async fn wait(self: &Arc<Self>, place: &Place, settings: &Arc<Settings>) -> Result<Lease, NotConnected> {
+        let turn = {
+            let mut state = self.lock();
+            let turn = state.queue.join();
+            // Those that were begun for requests that have left will do.
+            if state.queue.opening < state.queue.len() {
+                state.queue.opening += 1;
+                let opening = Opening(Some(Arc::downgrade(self)));
+                settings.tasks.spawn_detached(open(opening, place.clone(), settings.clone()));
+            }
+            turn
         };
-        let leaving = connection.any(close);
-        if leaving {
-            self.lock().clear();
-        }
-        Answer { response, lease: Some(lease), leaving }
+        // Bounded by that of opening: there is one for each that waits.
+        turn.await.unwrap_or_else(|_| Err(NotConnected::new("the pool was closed")))
     }
 
-    /// The connection that was used last, if it is still open.
-    fn take(&self, idle_timeout: Duration) -> Option<Sender> {
-        let mut stack = self.lock();
-        while let Some((sender, since)) = stack.pop() {
-            if since.elapsed() >= idle_timeout {
-                // Those below it are older.
-                stack.clear();
-                return None;
-            }
-            if sender.is_ready() {
-                return Some(sender);
-            }
-        }
-        None
+    fn lease(self: &Arc<Self>, connection: Connection, settings: &Arc<Settings>) -> Lease {
+        let pool = Arc::downgrade(self);
+        Lease { connection: Some(connection), is_used: false, pool, settings: settings.clone() }
     }
 
-    fn put(self: &Arc<Self>, sender: Sender, settings: &Settings) {
+    /// To the first request that waits, or onto the stack.
+    fn put(self: &Arc<Self>, connection: Connection, settings: &Arc<Settings>, was_opening: bool) {
         let stopping = settings.tasks.stopping();
-        let mut stack = self.lock();
-        // A closed client keeps no connections: the answers of its last calls end theirs.
-        if stack.len() >= settings.config.max_idle || stopping.is_cancelled() {
-            return;
+        let mut surplus = None;
+        let mut state = self.lock();
+        if was_opening {
+            state.queue.opening = state.queue.opening.saturating_sub(1);
         }
-        stack.push((sender, Instant::now()));
-        if !self.has_reaper.swap(true, Ordering::Relaxed) {
-            settings.tasks.spawn_detached(reap(
-                Arc::downgrade(self),
-                settings.config.idle_timeout.get(),
-                stopping,
-            ));
+        if connection.retires <= Instant::now() {
+            surplus = Some(connection);
+        } else if let Err(mut unwanted) = state.queue.serve(self.lease(connection, settings)) {
+            match unwanted.connection.take() {
+                // A closed client keeps no connections: the answers of its last calls end theirs.
+                Some(mut connection)
+                    if state.idle.len() < settings.config.max_idle && !stopping.is_cancelled() =>
+                {
+                    connection.idle_since = Instant::now();
+                    state.idle.push(connection);
+                    if !std::mem::replace(&mut state.has_reaper, true) {
+                        let idle_timeout = settings.config.idle_timeout.get();
+                        settings.tasks.spawn_detached(reap(Arc::downgrade(self), idle_timeout, stopping));
+                    }
+                }
+                other => surplus = other,
+            }
         }
+        drop(state);
+        drop(surplus);
+    }
+
+    /// One that was to be opened was not. Who waits is told, unless another one is still to come for each.
+    fn not_opened(&self, reason: &NotConnected) {
+        let mut state = self.lock();
+        state.queue.opening = state.queue.opening.saturating_sub(1);
+        if state.queue.len() > state.queue.opening {
+            state.queue.refuse(reason);
+        }
+    }
+
+    fn opened(self: &Arc<Self>, sender: Sender, settings: &Arc<Settings>) {
+        let now = Instant::now();
+        let connection =
+            Connection { sender, idle_since: now, retires: now + settings.config.lifetime(), is_new: true };
+        self.put(connection, settings, true);
     }
 
     /// Drops what is too old; whether anything is left.
     fn purge(&self, idle_timeout: Duration) -> bool {
-        let mut stack = self.lock();
-        stack.retain(|(sender, since)| since.elapsed() < idle_timeout && !sender.is_closed());
-        if stack.is_empty() {
-            // Under the lock: whoever puts the next one in starts a new reaper.
-            self.has_reaper.store(false, Ordering::Relaxed);
-        }
-        !stack.is_empty()
+        let now = Instant::now();
+        let is_good = |connection: &Connection| {
+            now < connection.idle_since + idle_timeout
+                && now < connection.retires
+                && !connection.sender.is_closed()
+        };
+        let mut state = self.lock();
+        state.idle.retain(is_good);
+        // Under the lock: whoever puts the next one in starts a new reaper.
+        state.has_reaper = !state.idle.is_empty();
+        state.has_reaper
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Sender, Instant)>> {
-        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The connection that was used last, if it is still open.
+    fn take(&mut self, settings: &Settings) -> Option<Connection> {
+        if self.idle.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        while let Some(connection) = self.idle.pop() {
+            if now >= connection.idle_since + settings.config.idle_timeout.get() {
+                // Those below it are older.
+                self.idle.clear();
+                return None;
+            }
+            if connection.sender.is_ready() && now < connection.retires {
+                return Some(connection);
+            }
+        }
+        None
+    }
+}
+
+/// One that is being opened. Who waits for it hears of its end, whatever that is.
+struct Opening(Option<Weak<Pool>>);
+
+impl Opening {
+    fn end(&mut self) -> Option<Arc<Pool>> {
+        self.0.take()?.upgrade()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(pool) = self.end() {
+            pool.not_opened(&NotConnected::new("the runtime that opened the connection has ended"));
+        }
+    }
+}
+
+async fn open(mut opening: Opening, place: Place, settings: Arc<Settings>) {
+    let opened = within(settings.config.connect_timeout.get(), async {
+        let transport = connect(&place).await?;
+        Ok::<_, BoxError>(Builder::new().handshake(TokioIo::new(transport)).await?)
+    });
+    let opened = opened.await;
+    let Some(pool) = opening.end() else { return };
+    match opened {
+        Ok((sender, connection)) => {
+            pool.opened(sender, &settings);
+            // It ends with its endpoint.
+            drop(pool);
+            // Ends when the peer closes, or the sender is dropped and the last answer read. Who waits for an answer is
+            // told the error; without anybody waiting it is the ordinary end of an idle connection.
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::trace!(%error, "connection ended");
+            }
+        }
+        Err(cause) => pool.not_opened(&NotConnected::new(cause)),
     }
 }
 
 /// Closes connections that nobody has used for the timeout, so that it is this side that closes first.
-async fn reap(idle: Weak<Idle>, idle_timeout: Duration, stopping: CancellationToken) {
+async fn reap(pool: Weak<Pool>, idle_timeout: Duration, stopping: CancellationToken) {
     let every = (idle_timeout / 4).max(Duration::from_millis(10));
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             () = stopping.cancelled() => {
-                if let Some(idle) = idle.upgrade() {
-                    idle.lock().clear();
+                if let Some(pool) = pool.upgrade() {
+                    pool.lock().idle.clear();
                 }
                 return;
             }
         }
-        let Some(idle) = idle.upgrade() else { return };
-        if !idle.purge(idle_timeout) {
+        let Some(pool) = pool.upgrade() else { return };
+        if !pool.purge(idle_timeout) {
             return;
         }
     }
 }
 
+/// `body` is there if hyper gave the request back, which it does only if it has written none of it.
+fn broken(error: hyper::Error, body: Option<Body>) -> Failed {
+    let (at, failure) = match body {
+        Some(_) => (Step::GoAway, Failure::NotProcessed),
+        None if error.is_user() => (Step::Exchange, Failure::Request),
+        None => (Step::Exchange, Failure::Unknown),
+    };
+    Failed { at, failure, cause: Box::new(error), body }
+}
+
+/// `Connection: close`, RFC 9112 section 9.6.
+fn is_last(headers: &HeaderMap) -> bool {
+    let close = |value: &HeaderValue| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    headers.get_all(header::CONNECTION).iter().any(close)
+}
+
 impl Lease {
     /// The answer is read to its end: the next request may have the connection.
-    pub(crate) fn release(self) {
-        let Self { mut sender, idle, settings } = self;
-        let Some(idle) = idle.upgrade() else { return };
-        if sender.is_ready() {
-            return idle.put(sender, &settings);
+    pub(super) fn release(mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let Some(pool) = self.pool.upgrade() else { return };
+        if connection.sender.is_ready() {
+            return pool.put(connection, &self.settings, false);
         }
-        if sender.is_closed() {
+        if connection.sender.is_closed() {
             return;
         }
         // The task of the connection has yet to see that the answer is over; or the request is still being sent.
-        let tasks = settings.tasks.clone();
-        tasks.spawn_detached(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
-                idle.put(sender, &settings);
+        let settings = self.settings.clone();
+        self.settings.tasks.spawn_detached(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, connection.sender.ready()).await {
+                pool.put(connection, &settings, false);
             }
         });
     }
 }
 
-impl std::fmt::Debug for Idle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Idle").field("connections", &self.lock().len()).finish()
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The request that waited for it has left.
+        if let Some(connection) = self.connection.take()
+            && !self.is_used
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.put(connection, &self.settings, false);
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Pool")
+            .field("idle", &state.idle.len())
+            .field("opening", &state.queue.opening)
+            .finish()
     }
 }

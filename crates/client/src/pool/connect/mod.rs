@@ -1,35 +1,33 @@
 //! Opening a connection.
 
+mod race;
+
 use std::{io, time::Duration};
 
 use mainstay_core::BoxError;
-use mainstay_discovery::Address;
+use mainstay_discovery::{Address, Place};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::{TcpStream, lookup_host};
 
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
+use super::transport::Transport;
 
 /// After so long without a sign of life from the machine of the peer a connection ends (RFC 1122 section 4.2.3.6, RFC
-/// 5482). One that is lost without a word would else take all HTTP/2 requests until the kernel gives up, which is a
-/// quarter of an hour.
+/// 5482). One that is lost without a word would else stay until the kernel gives up, which is a quarter of an hour.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A host name is resolved by the operating system, its addresses are tried one after the other.
-pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
-    match address {
+/// A host name is resolved by the operating system, each time anew; its addresses race.
+pub(crate) async fn connect(place: &Place) -> io::Result<Transport> {
+    match &place.address {
         Address::Tcp(host, port) => {
-            let stream = TcpStream::connect((&**host, *port)).await?;
+            let addresses = lookup_host((&**host, *port)).await?;
+            let stream = race::race(addresses, TcpStream::connect).await?;
             tune(&stream)?;
-            Ok(Stream::Tcp(stream))
+            Ok(Transport::Tcp(stream))
         }
         #[cfg(unix)]
-        Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path.as_path()).await?)),
+        Address::Unix(path) => Ok(Transport::Unix(UnixStream::connect(path.as_path()).await?)),
         other => {
             let reason = format!("{other} can't be connected to");
             Err(io::Error::new(io::ErrorKind::Unsupported, reason))
@@ -48,7 +46,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Bounds the opening of a connection, handshake included.
+/// Bounds the opening of a connection: names, addresses and handshakes together.
 pub(crate) async fn within<T, E: Into<BoxError>>(
     bound: Duration,
     open: impl Future<Output = Result<T, E>>,
@@ -67,7 +65,8 @@ mod tests {
     async fn a_connection_that_is_lost_without_a_word_ends() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let Ok(Stream::Tcp(stream)) = connect(&Address::Tcp("127.0.0.1".into(), port)).await else {
+        let endpoint = mainstay_discovery::Endpoint::tcp("127.0.0.1", port);
+        let Ok(Transport::Tcp(stream)) = connect(endpoint.place()).await else {
             panic!("it connects");
         };
         let socket = SockRef::from(&stream);
