@@ -11,15 +11,20 @@ use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use crate::{balance::ewma::InFlight, pool::Incoming};
+use crate::{balance::ewma::InFlight, limit::Slot, pool::Incoming};
 
 /// The body of an answer from the wire. Dropped before its end it closes the HTTP/1.1 connection, or resets the HTTP/2
 /// stream. An explicit deadline bounds it.
-pub(crate) fn from_wire(incoming: Incoming, in_flight: InFlight, deadline: Deadline) -> Body {
+pub(crate) fn from_wire(
+    incoming: Incoming,
+    in_flight: InFlight,
+    slot: Option<Slot>,
+    deadline: Deadline,
+) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
         return Body::empty();
     }
-    let hold = Some(in_flight);
+    let hold = Some((in_flight, slot));
     Body::new(Held { inner: Some(incoming), hold, deadline: explicit(deadline), timer: None })
 }
 
@@ -42,7 +47,7 @@ pin_project! {
         // Until the deadline has passed.
         #[pin]
         inner: Option<B>,
-        hold: Option<InFlight>,
+        hold: Option<(InFlight, Option<Slot>)>,
         deadline: Option<Deadline>,
         // Made at the first wait: most bodies are here with the head.
         #[pin]

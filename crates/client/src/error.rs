@@ -10,10 +10,12 @@ use mainstay_core::{
     BoxError,
     error::{
         Kind,
-        mapping::{Classified, Elapsed as DeadlinePassed},
+        mapping::{Classified, Elapsed as DeadlinePassed, Overloaded as CoreOverloaded},
     },
 };
 use mainstay_discovery::{Address, ServiceName};
+
+use crate::breaker::Open;
 
 /// Why a call got no answer, or not the one that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,12 @@ pub enum Error {
     /// The service has no endpoint.
     #[error(transparent)]
     NoEndpoint(#[from] Box<NoEndpoint>),
+    /// The breaker of the service is open; the request was not sent.
+    #[error(transparent)]
+    BreakerOpen(#[from] Box<BreakerOpen>),
+    /// All endpoints have as many requests as they may have; the request was not sent.
+    #[error(transparent)]
+    Overloaded(#[from] Box<Overloaded>),
     /// No connection to the endpoint; the request was not sent.
     #[error(transparent)]
     Connect(#[from] Box<Connect>),
@@ -80,6 +88,30 @@ pub struct NoEndpoint {
     /// The services that have endpoints.
     pub known: Vec<ServiceName>,
     source: Classified,
+}
+
+/// The breaker of the service is open, and the request was not sent: [`Kind::Unavailable`], with the time after which
+/// calls are made again.
+#[derive(Debug, thiserror::Error)]
+#[error("calls to service `{service}` have failed too often")]
+#[non_exhaustive]
+pub struct BreakerOpen {
+    /// Which service.
+    pub service: ServiceName,
+    /// When calls are made again.
+    pub retry_after: Duration,
+    source: Classified,
+}
+
+/// All endpoints have as many requests as [`client.limit`](crate::limit::Config) allows, and the request was not sent:
+/// [`Kind::Unavailable`].
+#[derive(Debug, thiserror::Error)]
+#[error("the endpoints of service `{service}` have as many requests as `client.limit` allows")]
+#[non_exhaustive]
+pub struct Overloaded {
+    /// Which service.
+    pub service: ServiceName,
+    source: CoreOverloaded,
 }
 
 /// No connection to the endpoint; the request was not sent: [`Kind::Unavailable`].
@@ -183,6 +215,22 @@ impl Error {
         Box::new(NoEndpoint { service: service.clone(), known, source }).into()
     }
 
+    pub(crate) fn breaker_open(service: &ServiceName, open: Open) -> Self {
+        let retry_after = open.retry_after;
+        let source = Classified::new(Kind::Unavailable, open).with_retry_after(retry_after);
+        Box::new(BreakerOpen { service: service.clone(), retry_after, source }).into()
+    }
+
+    pub(crate) fn overloaded(service: &ServiceName) -> Self {
+        let source = CoreOverloaded::new(Duration::from_secs(1));
+        Box::new(Overloaded { service: service.clone(), source }).into()
+    }
+
+    /// Whether it says that the service, or the way to it, is not well.
+    pub(crate) fn blames_service(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Reset(_) | Self::Elapsed(_))
+    }
+
     pub(crate) fn connect(service: &ServiceName, endpoint: &Address, cause: BoxError) -> Self {
         let source = Classified::new(Kind::Unavailable, cause);
         Box::new(Connect { service: service.clone(), endpoint: endpoint.clone(), source }).into()
@@ -264,6 +312,11 @@ mod tests {
                 "cannot connect to service `stock` at 127.0.0.1:9: connection refused",
             ),
             (
+                Error::breaker_open(&service, Open { retry_after: Duration::from_secs(2) }),
+                Kind::Unavailable,
+                "calls to service `stock` have failed too often: calls are made again in 2s",
+            ),
+            (
                 Error::reset(&service, &address, refused()),
                 Kind::BadGateway,
                 "no answer from service `stock` at 127.0.0.1:9: connection refused",
@@ -286,7 +339,8 @@ mod tests {
         ];
         for (error, kind, text) in cases {
             assert_eq!(mainstay_core::error::Report::new(&error).to_string(), text);
-            let retry_after = matches!(error, Error::Status(_)).then_some(Duration::from_secs(2));
+            let is_told = matches!(error, Error::Status(_) | Error::BreakerOpen(_));
+            let retry_after = is_told.then_some(Duration::from_secs(2));
             let error = mainstay_core::Error::from(error);
             assert_eq!(error.kind(), kind, "{text}");
             assert_eq!(error.retry_after(), retry_after);

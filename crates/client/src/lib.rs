@@ -25,6 +25,9 @@
 //! | `call` | one call: attempts until one is answered |
 //! | `outgoing` | the headers that carry deadline, ids and criticality |
 //! | [`retry`] | what may be sent again, and how often |
+//! | [`hedge`] | a second request where the first takes longer than most |
+//! | [`breaker`] | when a service that keeps failing is left alone |
+//! | [`limit`] | how many requests an endpoint is sent at once |
 //! | `latency` | how long a service takes to answer, as live percentiles |
 //! | `target` | the endpoints of one service as the balancer sees them |
 //! | `balance` | which endpoint: the power of two choices over peak-EWMA; those that fail are avoided |
@@ -37,13 +40,16 @@
 
 mod balance;
 mod body;
+pub mod breaker;
 mod call;
 mod client;
 pub mod config;
 pub mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+pub mod hedge;
 mod latency;
+pub mod limit;
 mod local;
 mod outgoing;
 pub mod pool;

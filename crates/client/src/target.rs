@@ -20,7 +20,9 @@ use crate::{
         ewma::Load,
         health::{Claim, Health},
     },
+    breaker::Circuit,
     latency::Latency,
+    limit::Limit,
     pool::{Pools, Settings},
     retry::Budget,
 };
@@ -30,6 +32,7 @@ pub(crate) struct Target {
     pub(crate) service: ServiceName,
     pub(crate) budget: Budget,
     pub(crate) latency: Latency,
+    pub(crate) circuit: Circuit,
     policy: ArcSwap<Policy>,
     watch: Watch,
     members: ArcSwap<Members>,
@@ -63,6 +66,7 @@ pub(crate) struct Place {
     pub(crate) load: Load,
     pub(crate) health: Health,
     pub(crate) pools: Pools,
+    pub(crate) limit: Limit,
     /// Until when it asked for no requests, in nanoseconds since `epoch`.
     back_at: AtomicU64,
     epoch: Instant,
@@ -75,8 +79,9 @@ impl Target {
         let all = renew(&[], &watch.snapshot());
         let members = ArcSwap::from_pointee(Members { version, all });
         let (budget, latency) = (Budget::new(), Latency::new());
+        let circuit = Circuit::new(policy.config.breaker.clone());
         let policy = ArcSwap::from_pointee(policy);
-        Self { service, budget, latency, policy, watch, members, renewing: Mutex::new(()) }
+        Self { service, budget, latency, circuit, policy, watch, members, renewing: Mutex::new(()) }
     }
 
     /// How calls to it are made. Loaded once a call, so that one call is made by one policy.
@@ -86,6 +91,7 @@ impl Target {
 
     /// Calls that begin from now on are made so.
     pub(crate) fn set_policy(&self, policy: Policy) {
+        self.circuit.reconfigure(policy.config.breaker.clone());
         self.policy.store(Arc::new(policy));
     }
 
@@ -142,6 +148,7 @@ impl Place {
             load: Load::new(),
             health: Health::new(),
             pools: Pools::default(),
+            limit: Limit::default(),
             back_at: AtomicU64::new(0),
             epoch: Instant::now(),
         }

@@ -1,6 +1,6 @@
 //! One attempt at one endpoint.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body::Body as _;
@@ -13,6 +13,7 @@ use crate::{
     body,
     client::Inner,
     error::Error,
+    limit::Slot,
     outgoing,
     pool::{Answer, Failed, Step, Version},
     retry::{
@@ -20,7 +21,7 @@ use crate::{
         answer::{self, Outcome, Pushback},
         payload,
     },
-    target::{Member, Policy, Target},
+    target::{Member, Place, Policy, Target},
 };
 
 /// What is the same for all attempts of a call.
@@ -39,6 +40,7 @@ pub(super) struct Scene<'a> {
 pub(super) struct Chosen {
     pub(super) member: Member,
     pub(super) claim: Claim,
+    pub(super) slot: Option<Slot>,
 }
 
 /// How an attempt ended.
@@ -46,10 +48,11 @@ pub(super) enum Ended {
     /// With an answer to hand on.
     Answered(Response<Body>),
     /// With an answer after which the request may be sent again.
-    Refused(Response<Body>, Pushback),
+    Refused { response: Response<Body>, pushback: Pushback, place: Arc<Place> },
     /// Without one.
     Failed {
         error: Error,
+        place: Arc<Place>,
         failure: Failure,
         /// The body of the request, if nothing was taken from it.
         body: Option<Body>,
@@ -62,6 +65,15 @@ impl Scene<'_> {
     pub(super) fn repeats_answers(self) -> bool {
         let retry = &self.policy.config.retry;
         self.may_repeat() && self.before == 0 && !(retry.statuses.is_empty() && retry.codes.is_empty())
+    }
+
+    /// After what time a second request is sent beside the first.
+    pub(super) fn hedge_after(self) -> Option<Duration> {
+        let hedge = &self.policy.config.hedge;
+        if !hedge.enabled || !self.may_repeat() || self.before > 0 {
+            return None;
+        }
+        self.target.latency.percentile(hedge.percentile)
     }
 
     /// Whether anything that is safe to do twice may be done twice.
@@ -89,8 +101,8 @@ impl Scene<'_> {
 
     /// # Cancel safety
     /// Dropping it ends the attempt at the other side too; it counts as one that took at least so long.
-    pub(super) async fn attempt(self, chosen: &Chosen, request: Request<Body>, version: Version) -> Ended {
-        let Chosen { member, claim } = chosen;
+    pub(super) async fn attempt(self, chosen: Chosen, request: Request<Body>, version: Version) -> Ended {
+        let Chosen { member, claim, slot } = chosen;
         let (service, address) = (&self.target.service, member.endpoint.address());
         let retry = &self.policy.config.retry;
         let mut in_flight = member.place.load.start();
@@ -101,9 +113,9 @@ impl Scene<'_> {
         } else {
             let bound = retry.attempt_timeout.get();
             let Ok(sent) = tokio::time::timeout(bound, sending).await else {
-                member.place.health.failed(*claim);
+                member.place.health.failed(claim);
                 let error = Error::elapsed(service, Some(address.clone()), bound);
-                return Ended::Failed { error, failure: Failure::Unknown, body: None };
+                return Ended::Failed { error, place: member.place, failure: Failure::Unknown, body: None };
             };
             sent
         };
@@ -113,20 +125,21 @@ impl Scene<'_> {
                 running.counts = false;
                 in_flight.failed();
                 if at != Step::GoAway && failure != Failure::Request {
-                    member.place.health.failed(*claim);
+                    member.place.health.failed(claim);
                 }
                 let error = match at {
                     Step::Connect => Error::connect(service, address, cause),
                     _ if failure == Failure::Request => Error::request_body(service, cause),
                     Step::GoAway | Step::Exchange => Error::reset(service, address, cause),
                 };
-                return Ended::Failed { error, failure, body };
+                return Ended::Failed { error, place: member.place, failure, body };
             }
         };
         in_flight.answered();
         member.place.health.answered(leaving);
         let (head, incoming) = response.into_parts();
-        if answer::outcome(head.status, &head.headers) == Outcome::Success {
+        let outcome = answer::outcome(head.status, &head.headers);
+        if outcome == Outcome::Success {
             self.target.budget.deposit(retry.budget);
         } else {
             // A fast refusal says nothing about how long answers take.
@@ -136,14 +149,23 @@ impl Scene<'_> {
             }
         }
         drop(running);
-        let body = body::from_wire(incoming, in_flight, self.deadline);
+        let slot = slot.and_then(|slot| slot.answered(outcome != Outcome::Success));
+        let body = body::from_wire(incoming, in_flight, slot, self.deadline);
         let mut response = Response::from_parts(head, body);
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await
         {
-            return Ended::Refused(response, pushback);
+            return Ended::Refused { response, pushback, place: member.place };
         }
         Ended::Answered(response)
+    }
+}
+
+impl Ended {
+    /// Whether it is an answer that nothing better is waited for.
+    pub(super) fn is_good(&self) -> bool {
+        let Self::Answered(response) = self else { return false };
+        answer::outcome(response.status(), response.headers()) == Outcome::Success
     }
 }
 

@@ -16,8 +16,16 @@ use crate::{
     body,
     client::Inner,
     error::Error,
+    hedge,
+    limit::Full,
     outgoing,
-    retry::{self, Failure, Repeat, answer::Pushback, backoff, payload::Payload},
+    pool::Version,
+    retry::{
+        self, Failure, Repeat,
+        answer::{self, Outcome, Pushback},
+        backoff,
+        payload::Payload,
+    },
     target::{Place, Policy, Target},
 };
 use attempt::{Chosen, Ended, Scene, discard, version};
@@ -49,7 +57,33 @@ impl<'a> Call<'a> {
         if self.scene.deadline.has_passed() {
             return Err(self.elapsed());
         }
-        let until = self.scene.deadline.at();
+        let Scene { target, policy, deadline, .. } = self.scene;
+        let permit = match policy.config.breaker.enabled {
+            false => None,
+            true => Some(target.circuit.admit().map_err(|open| Error::breaker_open(&target.service, open))?),
+        };
+        let outcome = self.bounded(deadline, parts, body).await;
+        if let Some(permit) = permit {
+            match &outcome {
+                Ok(response) => {
+                    let outcome = answer::outcome(response.status(), response.headers());
+                    permit.ended(outcome == Outcome::Failure);
+                }
+                Err(error) if error.blames_service() => permit.ended(true),
+                // The call was at fault, or nobody: it says nothing about the service.
+                Err(_) => drop(permit),
+            }
+        }
+        outcome
+    }
+
+    async fn bounded(
+        &mut self,
+        deadline: Deadline,
+        parts: Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Error> {
+        let until = deadline.at();
         let chosen = self.choose(&[])?;
         let outcome = if *chosen.member.endpoint.address() == Address::InProcess {
             tokio::time::timeout_at(until, self.in_process(parts, body)).await
@@ -79,23 +113,40 @@ impl<'a> Call<'a> {
             self.last = Some(chosen.member.endpoint.address().clone());
             let version = version(&parts, chosen.member.endpoint.protocol());
             let request = scene.request(&parts, body, made, version);
-            let ended = scene.attempt(&chosen, request, version).await;
             made += 1;
-            tried.push(chosen.member.place);
-
-            let (outcome, is_safe, pushback, is_untouched) = match ended {
-                Ended::Answered(response) => return Ok(response),
-                Ended::Refused(response, pushback) => {
-                    (Ok(response), pushback != Pushback::Never, pushback, false)
+            let delay =
+                if made < retry.max_attempts && payload.is_left() { scene.hedge_after() } else { None };
+            let ended = match delay {
+                None => scene.attempt(chosen, request, version).await,
+                Some(delay) => {
+                    tried.push(chosen.member.place.clone());
+                    let attempt = scene.attempt(chosen, request, version);
+                    let second = || {
+                        let (chosen, request, version) =
+                            self.second(&parts, &mut payload, &mut tried, &mut made)?;
+                        Some(scene.attempt(chosen, request, version))
+                    };
+                    hedge::race(attempt, delay, second, Ended::is_good).await
                 }
-                Ended::Failed { error, failure, body } => {
+            };
+
+            let (outcome, place, is_safe, pushback, is_untouched) = match ended {
+                Ended::Answered(response) => return Ok(response),
+                Ended::Refused { response, pushback, place } => {
+                    (Ok(response), place, pushback != Pushback::Never, pushback, false)
+                }
+                Ended::Failed { error, place, failure, body } => {
                     if let Some(body) = body {
                         payload.put_back(body);
                     }
                     let untouched = failure == Failure::NotProcessed;
-                    (Err(error), retry::is_safe(failure, scene.repeat), Pushback::Unsaid, untouched)
+                    let is_safe = retry::is_safe(failure, scene.repeat);
+                    (Err(error), place, is_safe, Pushback::Unsaid, untouched)
                 }
             };
+            if !is_among(&tried, &place) {
+                tried.push(place);
+            }
             let again = is_safe
                 && made < retry.max_attempts
                 && retry.budget > 0.0
@@ -106,8 +157,11 @@ impl<'a> Call<'a> {
             if !again {
                 return outcome;
             }
-            let next = self.choose(&tried)?;
-            let is_other = !tried.iter().any(|place| Arc::ptr_eq(place, &next.member.place));
+            let Ok(next) = self.choose(&tried) else {
+                scene.target.budget.put_back();
+                return outcome;
+            };
+            let is_other = !is_among(&tried, &next.member.place);
             let pause = if is_untouched && is_other {
                 Duration::ZERO
             } else {
@@ -151,10 +205,56 @@ impl<'a> Call<'a> {
         Ok(response.map(|body| body::from_process(body, deadline)))
     }
 
-    /// An endpoint, not one of `tried` while there are others.
+    /// A second request beside one that takes long: at another endpoint, if there is one, and within the budget.
+    fn second(
+        &mut self,
+        parts: &Parts,
+        payload: &mut Payload,
+        tried: &mut Vec<Arc<Place>>,
+        made: &mut u32,
+    ) -> Option<(Chosen, Request<Body>, Version)> {
+        let scene = self.scene;
+        if !scene.has_time_for_another(Duration::ZERO) || !scene.target.budget.withdraw() {
+            return None;
+        }
+        let chosen = self.choose(tried).ok().filter(|chosen| {
+            let is_other = !is_among(tried, &chosen.member.place);
+            is_other && *chosen.member.endpoint.address() != Address::InProcess
+        });
+        let (Some(chosen), Some(body)) = (chosen, payload.take()) else {
+            scene.target.budget.put_back();
+            return None;
+        };
+        tracing::debug!(service = %scene.target.service, endpoint = %chosen.member.endpoint.address(), "hedged");
+        self.last = Some(chosen.member.endpoint.address().clone());
+        let version = version(parts, chosen.member.endpoint.protocol());
+        let request = scene.request(parts, body, *made, version);
+        *made += 1;
+        tried.push(chosen.member.place.clone());
+        Some((chosen, request, version))
+    }
+
+    /// An endpoint that has room, not one of `tried` while there are others.
     fn choose(&self, tried: &[Arc<Place>]) -> Result<Chosen, Error> {
-        let chosen = self.scene.target.choose(tried);
-        chosen.map(|(member, claim)| Chosen { member, claim }).ok_or_else(|| self.no_endpoint())
+        /// How many full ones are met before all are taken for full.
+        const LOOKS: usize = 4;
+        let Scene { target, policy, .. } = self.scene;
+        let mut full: Vec<Arc<Place>> = Vec::new();
+        for _ in 0..LOOKS {
+            let seen;
+            let passed_over = if full.is_empty() {
+                tried
+            } else {
+                seen = [tried, &full].concat();
+                &seen
+            };
+            let (member, claim) = target.choose(passed_over).ok_or_else(|| self.no_endpoint())?;
+            match member.place.limit.acquire(&policy.config.limit) {
+                Ok(slot) => return Ok(Chosen { member, claim, slot }),
+                Err(Full) => full.push(member.place),
+            }
+        }
+        Err(Error::overloaded(&target.service))
     }
 
     fn log(&self, attempts: u32, again: bool, outcome: &Result<Response<Body>, Error>) {
@@ -178,4 +278,8 @@ impl<'a> Call<'a> {
     fn elapsed(&self) -> Error {
         Error::elapsed(&self.scene.target.service, self.last.clone(), self.started.elapsed())
     }
+}
+
+fn is_among(places: &[Arc<Place>], place: &Arc<Place>) -> bool {
+    places.iter().any(|one| Arc::ptr_eq(one, place))
 }

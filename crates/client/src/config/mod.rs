@@ -28,6 +28,12 @@ layered::layered! {
     areas {
         /// What is sent again, and how often.
         retry: retry,
+        /// A second request where the first takes longer than most.
+        hedge: hedge,
+        /// When a service that keeps failing is left alone.
+        breaker: breaker,
+        /// How many requests an endpoint is sent at once.
+        limit: limit,
         /// Connections.
         pool: pool,
     }

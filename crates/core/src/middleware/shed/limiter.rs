@@ -116,8 +116,11 @@ impl Limiter {
         }
     }
 
-    /// Room for one request of this class.
-    pub(super) fn acquire(&self, criticality: Criticality) -> Result<Permit, Overloaded> {
+    /// Room for one request of this class; for what is limited by other means than the layer.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if there is none.
+    pub fn acquire(&self, criticality: Criticality) -> Result<Permit, Overloaded> {
         let inner = &self.0;
         let now = inner.now();
         // Leases that are over are looked for only when there is no room.
@@ -237,7 +240,8 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Room for one request. Given back when it is dropped.
-pub(super) struct Permit {
+#[must_use]
+pub struct Permit {
     limiter: Limiter,
     began: u64,
     held: Held,
@@ -256,7 +260,7 @@ enum Held {
 impl Permit {
     /// The head of the answer is there. A time to failure counts only when it was long: failing fast is not being
     /// fast. Where the body is still to be made the room stays taken, on a lease.
-    pub(super) fn head(mut self, failed: bool, body_is_work: bool) -> Option<Self> {
+    pub fn head(mut self, failed: bool, body_is_work: bool) -> Option<Self> {
         let inner = &self.limiter.0;
         let now = inner.now();
         if !failed || inner.is_long(self.began, now) {

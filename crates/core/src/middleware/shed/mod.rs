@@ -18,7 +18,7 @@ use tower_service::Service;
 pub use body::ResponseBody;
 pub use config::{Config, Shares};
 pub use future::ResponseFuture;
-pub use limiter::{Limiter, Snapshot};
+pub use limiter::{Limiter, Permit, Snapshot};
 
 use crate::{context::RequestContext, error::Protocol};
 
