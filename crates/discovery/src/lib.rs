@@ -12,6 +12,7 @@
 //! | [`registry`] | the choice of a registry by configuration, and what is shown of it |
 //! | [`memory`] | a registry within the process |
 //! | [`fixed`] | endpoints from the configuration |
+//! | `gossip` | a registry between processes, without a server (feature `gossip`) |
 //!
 //! Invariants: reading the endpoints takes no lock; what was known stays known when its source goes away; a
 //! registration ends when its [`Lease`] is dropped.
@@ -35,6 +36,8 @@
 
 pub mod endpoint;
 pub mod fixed;
+#[cfg(feature = "gossip")]
+pub mod gossip;
 pub mod memory;
 pub mod name;
 pub mod register;
@@ -58,12 +61,21 @@ pub struct Config {
     /// `orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]`. Empty by default.
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
-    /// The registry that services of this process are registered in, and others are looked up in: `memory`. None by
-    /// default.
+    /// The registry that services of this process are registered in, and others are looked up in: `memory`, or
+    /// `gossip` with the feature of that name. None by default.
     pub registry: Option<registry::Kind>,
+    /// `[discovery.gossip]`: the registry between the processes themselves.
+    #[cfg(feature = "gossip")]
+    pub gossip: gossip::Config,
 }
 
-impl mainstay_core::config::Section for Config {}
+impl mainstay_core::config::Section for Config {
+    #[cfg_attr(not(feature = "gossip"), expect(unused_variables, reason = "nothing else can be wrong together"))]
+    fn check(&self, findings: &mut mainstay_core::config::Findings) {
+        #[cfg(feature = "gossip")]
+        findings.within("gossip", |findings| self.gossip.check(findings));
+    }
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/discovery.md")]

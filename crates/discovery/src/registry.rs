@@ -1,6 +1,6 @@
 //! Which registry a process uses, and what it shows of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_core::task::Tasks;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub trait Registry: Register + Resolve {
 pub enum Kind {
     /// [`memory::Registry`]: within the process.
     Memory,
+    /// [`gossip::Gossip`](crate::gossip::Gossip): between the processes themselves.
+    #[cfg(feature = "gossip")]
+    Gossip,
 }
 
 /// How a registry is.
@@ -45,6 +48,26 @@ pub struct Status {
     pub followed: Vec<Followed>,
     /// What this process has registered.
     pub registered: Vec<Registered>,
+    /// The other processes, where the registry is made of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
+    /// What was counted, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<&'static str, u64>,
+}
+
+/// Another process that is part of the registry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Process {
+    /// Where it is reached.
+    pub address: String,
+    /// `alive`, `failing`, `forgotten` or `left`.
+    pub state: &'static str,
+    /// For how long nothing was heard of it, in seconds.
+    pub silent_seconds: f64,
+    /// How many endpoints it has registered.
+    pub registrations: usize,
 }
 
 /// What last went wrong with a registry.
@@ -112,6 +135,8 @@ impl Config {
         Ok(match self.registry {
             None => None,
             Some(Kind::Memory) => Some(Arc::new(memory::Registry::new())),
+            #[cfg(feature = "gossip")]
+            Some(Kind::Gossip) => Some(Arc::new(crate::gossip::Gossip::start(&self.gossip, tasks).await?)),
         })
     }
 }
