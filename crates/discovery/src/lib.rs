@@ -70,7 +70,10 @@ pub struct Config {
 }
 
 impl mainstay_core::config::Section for Config {
-    #[cfg_attr(not(feature = "gossip"), expect(unused_variables, reason = "nothing else can be wrong together"))]
+    #[cfg_attr(
+        not(feature = "gossip"),
+        expect(unused_variables, reason = "nothing else can be wrong together")
+    )]
     fn check(&self, findings: &mut mainstay_core::config::Findings) {
         #[cfg(feature = "gossip")]
         findings.within("gossip", |findings| self.gossip.check(findings));

@@ -87,14 +87,18 @@ impl Section for Config {
         let keys: Vec<_> = self.keys().collect();
         if self.key.is_some() {
             if keys.is_empty() || keys.iter().any(|key| key.len() < SHORTEST_KEY) {
-                findings.reject("key", "keys of at least 32 characters each, such as from `openssl rand -base64 32`");
+                findings.reject(
+                    "key",
+                    "keys of at least 32 characters each, such as from `openssl rand -base64 32`",
+                );
             }
             if keys.len() > MOST_KEYS {
                 findings.reject("key", "at most 4 keys");
             }
             return;
         }
-        let expected = "a loopback address, or set `discovery.gossip.key`: without a key anybody can tell lies";
+        let expected =
+            "a loopback address, or set `discovery.gossip.key`: without a key anybody can tell lies";
         if !self.address.ip().is_loopback() {
             findings.reject("address", expected);
         }
@@ -165,9 +169,8 @@ impl FromStr for Seed {
             }
             _ => format!("http://{text}:{PORT}"),
         };
-        let endpoint: Endpoint = with_port.parse().map_err(|error: crate::endpoint::InvalidEndpoint| {
-            invalid(error.reason)
-        })?;
+        let endpoint: Endpoint =
+            with_port.parse().map_err(|error: crate::endpoint::InvalidEndpoint| invalid(error.reason))?;
         match endpoint.address() {
             crate::Address::Tcp(host, port) => Ok(Self { host: host.to_string(), port: *port }),
             _ => Err(invalid("the host is missing")),

@@ -119,14 +119,8 @@ impl Engine {
     /// `seed` has to be unpredictable and different for each process.
     pub(super) fn new(options: Options, seed: u64, now: Instant) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let own = Own {
-            id: NodeId(rng.u64(..)),
-            beat: 0,
-            version: 0,
-            slots: Vec::new(),
-            bytes: 0,
-            left: false,
-        };
+        let own =
+            Own { id: NodeId(rng.u64(..)), beat: 0, version: 0, slots: Vec::new(), bytes: 0, left: false };
         let tokens = Tokens { current: rng.u64(1..), previous: 0, since: now };
         let settled = !options.has_seeds;
         Self {
@@ -214,7 +208,8 @@ impl Engine {
         self.own.left = true;
         // Confirmed anew: what others have confirmed so far was not this.
         self.own.version += 1;
-        self.changed.extend(self.own.slots.iter().filter_map(|(_, held)| Some(held.as_ref()?.service.clone())));
+        self.changed
+            .extend(self.own.slots.iter().filter_map(|(_, held)| Some(held.as_ref()?.service.clone())));
         self.own.slots.clear();
         self.urge(now);
     }
@@ -492,7 +487,8 @@ impl Engine {
         let own = self.own_entry();
         let mut writer = Writer::new(head, &own);
         let ids = self.worth_telling(now);
-        head.complete = ids.into_iter().filter_map(|id| self.entry(id, now)).all(|entry| writer.entry(&entry));
+        head.complete =
+            ids.into_iter().filter_map(|id| self.entry(id, now)).all(|entry| writer.entry(&entry));
         self.send(to, writer.finish(head));
     }
 
@@ -534,7 +530,9 @@ impl Engine {
         let mut targets: Vec<_> = self
             .members
             .iter()
-            .filter(|(id, member)| **id != except && member.is_alive() && news.iter().all(|(new, _)| new != *id))
+            .filter(|(id, member)| {
+                **id != except && member.is_alive() && news.iter().all(|(new, _)| new != *id)
+            })
             .map(|(_, member)| member.address)
             .collect();
         targets.sort_unstable();
@@ -709,7 +707,8 @@ impl Engine {
             return true;
         }
         let gone = |member: &Member| matches!(member.state, State::Forgotten | State::Left(_));
-        let oldest = self.members.iter().filter(|(_, member)| gone(member)).min_by_key(|(_, member)| member.heard);
+        let oldest =
+            self.members.iter().filter(|(_, member)| gone(member)).min_by_key(|(_, member)| member.heard);
         match oldest.map(|(id, _)| *id) {
             Some(id) => self.members.remove(&id).is_some(),
             None => {
@@ -735,7 +734,8 @@ impl Engine {
     fn heard_of_itself(&mut self, from: &Entry, entry: &Entry, now: Instant) {
         if entry.left && !self.own.left {
             // Somebody took this process for gone, and that is final for its name: it goes on under a new one.
-            if self.renamed.is_none_or(|last| now.saturating_duration_since(last) > self.options.interval * 4) {
+            if self.renamed.is_none_or(|last| now.saturating_duration_since(last) > self.options.interval * 4)
+            {
                 tracing::warn!(
                     address = %self.options.address,
                     "gossip: others believe that this process is gone; is there another one that advertises its address?"
@@ -790,7 +790,8 @@ impl Engine {
 
     /// Says what the sender lacks, and asks for what is lacking here.
     fn answer(&mut self, message: &Message, now: Instant) {
-        let said: Vec<Entry> = std::iter::once(message.sender).chain(message.entries.iter().copied()).collect();
+        let said: Vec<Entry> =
+            std::iter::once(message.sender).chain(message.entries.iter().copied()).collect();
         let about: HashSet<NodeId> =
             said.iter().map(|entry| entry.id).chain(message.deltas.iter().map(|delta| delta.id)).collect();
         let (mut lacking, mut entries, mut deltas) = (Vec::new(), Vec::new(), Vec::new());
@@ -818,7 +819,9 @@ impl Engine {
         }
         if message.head.pushed {
             // The confirmation.
-            lacking.extend(std::iter::once(message.sender.id).chain(message.deltas.iter().map(|delta| delta.id)));
+            lacking.extend(
+                std::iter::once(message.sender.id).chain(message.deltas.iter().map(|delta| delta.id)),
+            );
             lacking.sort_unstable();
             lacking.dedup();
         }
@@ -862,7 +865,8 @@ impl Engine {
             } else {
                 match (self.entry(id, now), self.members.get(&id)) {
                     (Some(entry), Some(member)) => {
-                        (!unknown || writer.entry(&entry)) && writer.delta(id, since, member.facts_since(since))
+                        (!unknown || writer.entry(&entry))
+                            && writer.delta(id, since, member.facts_since(since))
                     }
                     _ => true,
                 }

@@ -149,12 +149,9 @@ impl Gossip {
 
     fn new(address: SocketAddr, engine: Engine) -> Self {
         let leave = CancellationToken::new();
-        let state = Inner {
-            engine,
-            followed: HashMap::new(),
-            registered: HashMap::new(),
-            published_settled: false,
-        };
+        let published_settled = engine.is_settled();
+        let (followed, registered) = (HashMap::new(), HashMap::new());
+        let state = Inner { engine, followed, registered, published_settled };
         let shared = Shared {
             address,
             state: Mutex::new(state),
@@ -184,11 +181,7 @@ impl Shared {
         done
     }
 
-    fn register(
-        self: &Arc<Self>,
-        service: &ServiceName,
-        endpoint: Endpoint,
-    ) -> Result<Lease, Unregistrable> {
+    fn register(self: &Arc<Self>, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
         let refuse = |reason| Err(Unregistrable::new(service, &endpoint, "gossip", reason));
         match endpoint.address() {
             Address::InProcess => return refuse("other processes can't reach it"),
@@ -202,7 +195,9 @@ impl Shared {
                     return refuse("nobody can connect to the wildcard address");
                 }
                 if ip.is_some_and(|ip| ip.is_loopback()) && !self.address.ip().is_loopback() {
-                    return refuse("a loopback address is reached on this host only, and gossip goes to others");
+                    return refuse(
+                        "a loopback address is reached on this host only, and gossip goes to others",
+                    );
                 }
             }
             Address::Unix(_) => {}
@@ -304,15 +299,13 @@ impl Inner {
         let company = self.engine.company();
         let mut status = Status { registry: "gossip", ..Status::default() };
         status.is_connected = company.is_some() || self.engine.is_known(0);
-        status.for_seconds =
-            company.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
+        status.for_seconds = company.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
         status.followed = self
             .followed
             .iter()
             .map(|(service, publisher)| {
                 let endpoints = publisher.watch().snapshot();
-                let failing =
-                    endpoints.iter().filter(|endpoint| endpoint.health() == crate::Health::Failing);
+                let failing = endpoints.iter().filter(|endpoint| endpoint.health() == crate::Health::Failing);
                 Followed {
                     service: service.clone(),
                     endpoints: endpoints.len(),
@@ -331,7 +324,9 @@ impl Inner {
             })
             .collect();
         status.followed.sort_by(|one, other| one.service.cmp(&other.service));
-        status.registered.sort_by(|one, other| (&one.service, &one.place).cmp(&(&other.service, &other.place)));
+        status
+            .registered
+            .sort_by(|one, other| (&one.service, &one.place).cmp(&(&other.service, &other.place)));
         status.processes = self
             .engine
             .known(now)

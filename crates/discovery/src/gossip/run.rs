@@ -31,11 +31,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(20);
 
 pub(super) async fn start(config: &Config, tasks: &Tasks) -> Result<Gossip, Unusable> {
-    let unusable = |what: String, error: io::Error| Unusable {
-        registry: "gossip",
-        what,
-        source: Some(Box::new(error)),
-    };
+    let unusable =
+        |what: String, error: io::Error| Unusable { registry: "gossip", what, source: Some(Box::new(error)) };
     let socket = bind(config).await.map_err(|error| {
         unusable(format!("can't receive on {} (discovery.gossip.address)", config.address), error)
     })?;
@@ -44,8 +41,11 @@ pub(super) async fn start(config: &Config, tasks: &Tasks) -> Result<Gossip, Unus
                     (discovery.gossip.advertise)";
         unusable(what.to_owned(), error)
     })?;
-    let no_randomness =
-        |error| Unusable { registry: "gossip", what: "nothing can be sealed".to_owned(), source: Some(Box::new(error)) };
+    let no_randomness = |error| Unusable {
+        registry: "gossip",
+        what: "nothing can be sealed".to_owned(),
+        source: Some(Box::new(error)),
+    };
     let keys = Keys::new(&config.cluster, config.keys());
     let sealer = keys.sealer().map_err(no_randomness)?;
     let seed = seal::random().map_err(no_randomness)?;

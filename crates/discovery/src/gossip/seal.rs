@@ -104,9 +104,8 @@ impl Keys {
             message.copy_from_slice(copy.get(..length).ok_or(Unopened::Malformed)?);
             return Ok(message);
         }
-        let length = self
-            .try_open(last, salt, counter, header_of(salt, counter), sealed)
-            .ok_or(Unopened::Foreign)?;
+        let length =
+            self.try_open(last, salt, counter, header_of(salt, counter), sealed).ok_or(Unopened::Foreign)?;
         sealed.get(..length).ok_or(Unopened::Malformed)
     }
 

@@ -95,8 +95,11 @@ async fn other_keys_and_other_clusters_are_not_heard() {
     };
     let first = start(&with("shop", &key, &[])).await;
     let at = [first.address()];
-    let strangers =
-        [start(&with("shop", &other, &at)).await, start(&with("bank", &key, &at)).await, start(&config(&at)).await];
+    let strangers = [
+        start(&with("shop", &other, &at)).await,
+        start(&with("bank", &key, &at)).await,
+        start(&config(&at)).await,
+    ];
     let rotated = start(&with("shop", &format!("{key}\n{other}"), &at)).await;
     let watch = first.resolve(&name("orders"));
     let mut leases = Vec::new();

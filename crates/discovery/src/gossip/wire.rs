@@ -529,7 +529,9 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_can_be_reached_at_are_refused() {
-        for address in ["0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:1", "255.255.255.255:1", "[::]:1", "[ff02::1]:1"] {
+        for address in
+            ["0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:1", "255.255.255.255:1", "[::]:1", "[ff02::1]:1"]
+        {
             let entry = Entry {
                 id: NodeId(1),
                 address: address.parse().unwrap(),
