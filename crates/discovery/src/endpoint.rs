@@ -191,6 +191,43 @@ impl Endpoint {
     }
 }
 
+/// A host name or an IP address, without brackets and without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Host(Arc<str>);
+
+impl Host {
+    /// As text, such as [`Endpoint::tcp`] takes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Host {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let is_ip = bare.parse::<std::net::IpAddr>().is_ok();
+        let reason = match host_and_port(if is_ip { "ip" } else { text }, 1) {
+            Ok(_) if !is_ip && text.contains(':') => "it stands without a port",
+            Ok(_) => return Ok(Self(bare.into())),
+            Err(reason) => reason,
+        };
+        Err(InvalidEndpoint { text: text.to_owned(), reason })
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error: InvalidEndpoint| {
+            serde::de::Error::custom(format_args!("expected a host name or an IP address: {}", error.reason))
+        })
+    }
+}
+
 /// `http://host:port`, `h2c://host:port`, the same with TLS as `https` and `h2`, `unix:/path` or `in-process`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -325,6 +362,18 @@ mod tests {
             assert_eq!(endpoint.address().to_string(), address);
             assert_eq!(endpoint.protocol(), protocol);
             assert_eq!(endpoint.place().to_string().parse::<Endpoint>().unwrap(), endpoint, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_port() {
+        for (text, host) in
+            [("a.internal", "a.internal"), ("10.0.0.1", "10.0.0.1"), ("[::1]", "::1"), ("::1", "::1")]
+        {
+            assert_eq!(text.parse::<Host>().unwrap().as_str(), host);
+        }
+        for text in ["", "a:80", "10.0.0.1:80", "[::1]:80", "http://a", "a b", "[a]"] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
         }
     }
 

@@ -45,7 +45,7 @@ pub mod registry;
 pub mod resolve;
 pub mod watch;
 
-pub use endpoint::{Address, Endpoint, Health, Place, Protocol};
+pub use endpoint::{Address, Endpoint, Health, Host, Place, Protocol};
 pub use name::ServiceName;
 pub use register::{Lease, Register, Unregistrable};
 pub use registry::Registry;
@@ -64,6 +64,11 @@ pub struct Config {
     /// The registry that services of this process are registered in, and others are looked up in: `memory`, or
     /// `gossip` with the feature of that name. None by default.
     pub registry: Option<registry::Kind>,
+    /// The host name or IP address by which others reach the services of this process, without a port. Default: what a
+    /// listener is bound to; where that is `0.0.0.0` or `[::]`, the address of this host towards the registry.
+    pub advertise: Option<Host>,
+    /// The zone that this process is in: a name for what fails together and is near. None by default.
+    pub zone: Option<String>,
     /// `[discovery.gossip]`: the registry between the processes themselves.
     #[cfg(feature = "gossip")]
     pub gossip: gossip::Config,

@@ -1,9 +1,15 @@
 //! Which registry a process uses, and what it shows of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use mainstay_core::task::Tasks;
 use serde::{Deserialize, Serialize};
+use tokio::net::UdpSocket;
 
 use crate::{Config, Register, Resolve, ServiceName, memory};
 
@@ -18,6 +24,11 @@ use crate::{Config, Register, Resolve, ServiceName, memory};
 pub trait Registry: Register + Resolve {
     /// How it is now, for people to read.
     fn status(&self) -> Status;
+
+    /// The address of this host by which the others that use this registry reach it, where the registry knows.
+    fn own_address(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// The registries that the configuration can name: `discovery.registry`.
@@ -139,4 +150,25 @@ impl Config {
             Some(Kind::Gossip) => Some(Arc::new(crate::gossip::Gossip::start(&self.gossip, tasks).await?)),
         })
     }
+}
+
+/// The address of this host on the way to `towards`, else to anywhere. Nothing is sent: connecting a UDP socket only
+/// asks the routing table.
+///
+/// # Errors
+/// Those of the system: without a route there is none.
+///
+/// # Cancel safety
+/// Can be dropped.
+pub async fn own_address(towards: Option<SocketAddr>, v4: bool) -> io::Result<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849): no host has them, so the default route is asked for.
+    let (any, elsewhere): (IpAddr, IpAddr) = if v4 {
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
+    } else {
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+    };
+    let probe = UdpSocket::bind((any, 0)).await?;
+    probe.connect(towards.unwrap_or_else(|| SocketAddr::new(elsewhere, 9))).await?;
+    let own = probe.local_addr()?.ip();
+    if own.is_unspecified() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(own) }
 }

@@ -36,7 +36,7 @@ const WELCOMES: u32 = 64;
 /// How many messages one exchange has at most.
 const MAX_HOPS: u8 = 12;
 /// For how many intervals a process that hears nobody believes that there may be somebody.
-const SETTLE: u32 = 10;
+const SETTLE: u32 = 6;
 /// For how many rounds a process tells those that it gets to know of itself at once. Later on they are the new ones.
 const NEW: u64 = 40;
 /// How much of a message may be facts where there is more to say.
@@ -77,7 +77,7 @@ pub(super) struct Options {
     pub(super) forget_after: Duration,
     /// Without a key: whoever is not on this host is a stranger.
     pub(super) loopback_only: bool,
-    /// There are others to be found.
+    /// There may be others to be found. A seed that is this process itself is one too: others that know it may try it.
     pub(super) has_seeds: bool,
 }
 
@@ -231,8 +231,7 @@ impl Engine {
 
     /// Whether anybody has, or nobody else is to be found.
     pub(super) fn is_known(&self, version: u64) -> bool {
-        !self.options.has_seeds && self.members.is_empty()
-            || self.members.values().any(|member| member.acked >= version)
+        self.is_alone() || self.members.values().any(|member| member.acked >= version)
     }
 
     /// When [`Engine::step`] is due.
@@ -263,6 +262,11 @@ impl Engine {
     /// Whether what is known is all there is, as far as that can be told.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
+    }
+
+    /// Whether nobody else is to be found.
+    pub(super) fn is_alone(&self) -> bool {
+        self.settled && self.company.is_none()
     }
 
     /// Whether another process is alive, and since when.
@@ -411,7 +415,7 @@ impl Engine {
         self.rng.shuffle(&mut seeds);
         seeds.truncate(match self.company {
             None => 8,
-            Some(_) if self.rounds % 4 == 0 => 1,
+            Some(_) if self.rounds.is_multiple_of(4) => 1,
             Some(_) => 0,
         });
         targets.extend(seeds);

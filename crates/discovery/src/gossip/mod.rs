@@ -181,8 +181,12 @@ impl Shared {
         done
     }
 
-    fn register(self: &Arc<Self>, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
-        let refuse = |reason| Err(Unregistrable::new(service, &endpoint, "gossip", reason));
+    fn register(
+        self: &Arc<Self>,
+        service: &ServiceName,
+        endpoint: &Endpoint,
+    ) -> Result<Lease, Unregistrable> {
+        let refuse = |reason| Err(Unregistrable::new(service, endpoint, "gossip", reason));
         match endpoint.address() {
             Address::InProcess => return refuse("other processes can't reach it"),
             Address::Unix(path) if path.to_str().is_none() => return refuse("the path is not UTF-8"),
@@ -298,7 +302,7 @@ impl Inner {
     fn status(&self, now: Instant) -> Status {
         let company = self.engine.company();
         let mut status = Status { registry: "gossip", ..Status::default() };
-        status.is_connected = company.is_some() || self.engine.is_known(0);
+        status.is_connected = company.is_some() || self.engine.is_alone();
         status.for_seconds = company.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
         status.followed = self
             .followed
@@ -350,7 +354,7 @@ impl Inner {
 
 impl Register for Gossip {
     fn register(&self, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
-        self.shared.register(service, endpoint)
+        self.shared.register(service, &endpoint)
     }
 }
 
@@ -367,6 +371,10 @@ impl Resolve for Gossip {
 impl registry::Registry for Gossip {
     fn status(&self) -> Status {
         self.shared.with(|inner| inner.status(Instant::now()))
+    }
+
+    fn own_address(&self) -> Option<std::net::IpAddr> {
+        Some(self.shared.address.ip())
     }
 }
 

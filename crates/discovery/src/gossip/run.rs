@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +15,7 @@ use super::{
     engine::{Engine, Options},
     seal::{self, Keys, MAX_DATAGRAM, Sealer, Unopened},
 };
-use crate::registry::Unusable;
+use crate::registry::{self, Unusable};
 
 /// How often the names of seeds are looked up.
 const LOOKED_UP: Duration = Duration::from_secs(30);
@@ -49,13 +49,12 @@ pub(super) async fn start(config: &Config, tasks: &Tasks) -> Result<Gossip, Unus
     let keys = Keys::new(&config.cluster, config.keys());
     let sealer = keys.sealer().map_err(no_randomness)?;
     let seed = seal::random().map_err(no_randomness)?;
-    let others = config.seeds.iter().filter(|seed| !is(seed, address)).count();
     let options = Options {
         address,
         interval: config.interval.get(),
         forget_after: config.forget_after.get(),
         loopback_only: config.key.is_none(),
-        has_seeds: others > 0,
+        has_seeds: !config.seeds.is_empty(),
     };
     tracing::info!(%address, cluster = config.cluster, keyed = config.key.is_some(), "gossip");
     let gossip = Gossip::new(address, Engine::new(options, seed, Instant::now()));
@@ -98,26 +97,7 @@ async fn advertised(config: &Config, socket: &UdpSocket) -> io::Result<SocketAdd
         Some(seed) => look_up(seed).await.into_iter().find(|address| address.is_ipv4() == bound.is_ipv4()),
         None => None,
     };
-    Ok(SocketAddr::new(own_address(towards, bound.is_ipv4()).await?, bound.port()))
-}
-
-/// The address of this host on the way to `towards`, else to anywhere. Nothing is sent: connecting a UDP socket only
-/// asks the routing table.
-pub(crate) async fn own_address(towards: Option<SocketAddr>, v4: bool) -> io::Result<IpAddr> {
-    // Addresses for documentation (RFC 5737, RFC 3849): no host has them, so the default route is asked for.
-    let (any, elsewhere): (IpAddr, IpAddr) = if v4 {
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
-    } else {
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
-    };
-    let probe = UdpSocket::bind((any, 0)).await?;
-    probe.connect(towards.unwrap_or_else(|| SocketAddr::new(elsewhere, 9))).await?;
-    let own = probe.local_addr()?.ip();
-    if own.is_unspecified() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(own) }
-}
-
-fn is(seed: &Seed, address: SocketAddr) -> bool {
-    seed.port() == address.port() && seed.host().parse() == Ok(address.ip())
+    Ok(SocketAddr::new(registry::own_address(towards, bound.is_ipv4()).await?, bound.port()))
 }
 
 /// Keeps the addresses of a seed current for as long as the registry lives.

@@ -83,9 +83,10 @@ impl Keys {
             return Err(Unopened::Oversized);
         }
         let (header, sealed) = datagram.split_at_mut_checked(HEADER).ok_or(Unopened::Malformed)?;
+        let header = &*header;
         let (version, rest) = header.split_first().ok_or(Unopened::Malformed)?;
         let (salt, counter) = rest.split_first_chunk::<SALT>().ok_or(Unopened::Malformed)?;
-        let counter: [u8; 8] = (&*counter).try_into().map_err(|_| Unopened::Malformed)?;
+        let counter: [u8; 8] = counter.try_into().map_err(|_| Unopened::Malformed)?;
         if *version != VERSION {
             return Err(Unopened::Malformed);
         }
