@@ -194,7 +194,7 @@ impl Endpoint {
 /// A host name or an IP address, without brackets and without a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Host(Arc<str>);
+pub struct Host(String);
 
 impl Host {
     /// As text, such as [`Endpoint::tcp`] takes.
@@ -212,7 +212,7 @@ impl FromStr for Host {
         let is_ip = bare.parse::<std::net::IpAddr>().is_ok();
         let reason = match host_and_port(if is_ip { "ip" } else { text }, 1) {
             Ok(_) if !is_ip && text.contains(':') => "it stands without a port",
-            Ok(_) => return Ok(Self(bare.into())),
+            Ok(_) => return Ok(Self(bare.to_owned())),
             Err(reason) => reason,
         };
         Err(InvalidEndpoint { text: text.to_owned(), reason })
