@@ -75,9 +75,28 @@ async fn the_specimen_keeps_every_clause() {
         "--grpc",
         "--grpc-service=mainstay.specimen.v1.Echo",
         "--overload=2000",
+        "--call-route=/call",
+        "--call-post=POST=/call",
         "--require-all",
     ];
-    conforms(&format!("{specimen} --set request.default_timeout=3s"), &arguments).await;
+    let (dependencies, places) = stand_ins("dependency");
+    let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
+    conforms(&format!("{specimen} --set request.default_timeout=3s --set '{places}'"), &arguments).await;
+}
+
+/// Two places where the suite stands in for `service`: the options, and the setting that has it found there.
+fn stand_ins(service: &str) -> ([String; 2], String) {
+    let urls = free_ports::<2>().map(|port| format!("http://127.0.0.1:{port}"));
+    let places = format!("discovery.static.{service}=[\"{}\",\"{}\"]", urls[0], urls[1]);
+    (urls.map(|url| format!("--dependency={url}")), places)
+}
+
+#[tokio::test]
+async fn a_gateway_calls_as_promised() {
+    let (dependencies, places) = stand_ins("catalog");
+    let arguments = ["--call-route=/products", "--call-post=POST=/products", "--only=CALL,DEADLINE.1,TRACE"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
+    conforms(&format!("{} --services gateway --set '{places}'", binary("shop").display()), &arguments).await;
 }
 
 /// The shop, with the routes that misbehave on purpose.
@@ -103,17 +122,19 @@ const DOOR: [&str; 11] = [
     "--timeout=90s",
 ];
 
-/// The one check that needs a slow gRPC method, which the shop has not, and a gRPC service, which its door has not.
-fn all_but_slow_grpc(report: &str) {
+/// The checks that need a slow gRPC method, which the shop has not, a gRPC service, which its door has not, or a place
+/// beside the whole shop, which another test has.
+fn all_but_what_the_door_lacks(report: &str) {
     let skipped: Vec<&str> =
         report.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
-    let expected = |line: &&str| line.contains("DEADLINE.1.grpc") || line.contains("HEALTH.3.service");
+    let lacking = ["DEADLINE.1.grpc", "HEALTH.3.service", "--dependency"];
+    let expected = |line: &&str| lacking.iter().any(|lacking| line.contains(lacking));
     assert!(skipped.iter().all(expected), "{skipped:#?}");
 }
 
 #[tokio::test]
 async fn the_shop_keeps_every_clause_as_one_process() {
-    all_but_slow_grpc(&conforms(&shop(), &DOOR).await);
+    all_but_what_the_door_lacks(&conforms(&shop(), &DOOR).await);
 }
 
 #[tokio::test]
@@ -137,5 +158,5 @@ async fn the_shop_keeps_every_clause_as_four_processes() {
         at("orders", &orders),
         to_inventory,
     );
-    all_but_slow_grpc(&conforms(&door, &DOOR).await);
+    all_but_what_the_door_lacks(&conforms(&door, &DOOR).await);
 }

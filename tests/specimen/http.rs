@@ -31,6 +31,7 @@ pub(crate) fn routes() -> Router {
         .route("/panic", get(panics))
         .route("/fault", get(fault))
         .route("/lost", get(lost))
+        .route("/call", get(call).post(call_post))
         .route("/half", get(half))
         .route("/large", get(large))
         .route("/endless", get(endless))
@@ -66,6 +67,15 @@ async fn fault() -> Result<String> {
 /// Needs a service that is nowhere.
 async fn lost(client: Client) -> Result<String> {
     Ok(client.get("http://nowhere/").send().await?.text().await?)
+}
+
+/// Calls another service, which the configuration places.
+async fn call(client: Client) -> Result<String> {
+    Ok(client.get("http://dependency/items").send().await?.error_for_status()?.text().await?)
+}
+
+async fn call_post(client: Client) -> Result<String> {
+    Ok(client.post("http://dependency/items").send().await?.error_for_status()?.text().await?)
 }
 
 /// Half an answer, then an error.

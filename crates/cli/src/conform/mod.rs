@@ -1,9 +1,10 @@
 //! `mainstay conform URL`: the service contract as a black-box suite.
 //!
 //! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
-//! [`health`], [`errors`], [`deadline`], [`limit`] and [`life`], runs each check against the [`subject`] in bounded
+//! [`health`], [`errors`], [`deadline`], [`limit`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
 //! time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
 
+mod call;
 mod check;
 mod deadline;
 mod errors;
@@ -44,7 +45,7 @@ const TERMINATED: u8 = 128 + 15;
 /// Every check, in the order in which they run; those that end the service stand last.
 fn checks() -> Vec<&'static Check> {
     let mut checks: Vec<&Check> =
-        [health::CHECKS, errors::CHECKS, deadline::CHECKS, limit::CHECKS, life::CHECKS]
+        [health::CHECKS, errors::CHECKS, deadline::CHECKS, limit::CHECKS, call::CHECKS, life::CHECKS]
             .into_iter()
             .flatten()
             .collect();
@@ -83,7 +84,7 @@ async fn run(options: Options) -> Result<ExitCode, String> {
         terminal.list(&selected).map_err(unwritable)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let subject = Subject::new(Settings::resolve(&options)?)?;
+    let subject = Subject::new(Settings::resolve(&options)?).await?;
     let run = runner::run(&subject, &selected, &mut terminal).await?;
     subject.stop().await;
     terminal.summary(&run).map_err(unwritable)?;

@@ -23,6 +23,10 @@ pub(crate) enum Need {
     Grpc,
     GrpcService,
     SlowGrpc,
+    CallRoute,
+    CallPost,
+    Dependency,
+    Dependencies,
 }
 
 impl Need {
@@ -46,6 +50,10 @@ impl Need {
             Self::Grpc => "--grpc",
             Self::GrpcService => "--grpc-service",
             Self::SlowGrpc => "--slow-grpc",
+            Self::CallRoute => "--call-route",
+            Self::CallPost => "--call-post",
+            Self::Dependency => "--dependency",
+            Self::Dependencies => "--dependency (twice)",
         }
     }
 
@@ -68,6 +76,10 @@ impl Need {
             Self::Grpc => settings.grpc,
             Self::GrpcService => settings.grpc_service.is_some(),
             Self::SlowGrpc => settings.slow_grpc.is_some(),
+            Self::CallRoute => settings.call_route.is_some(),
+            Self::CallPost => settings.call_post.is_some(),
+            Self::Dependency => !settings.dependencies.is_empty(),
+            Self::Dependencies => settings.dependencies.len() > 1,
         }
     }
 }

@@ -93,6 +93,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "JSON", help_heading = "Routes")]
     pub(crate) json_body: Option<String>,
 
+    /// A GET route whose handler makes one GET call to the dependency, and answers 2xx when that does
+    #[arg(long, value_name = "ROUTE", help_heading = "Calls")]
+    pub(crate) call_route: Option<Route>,
+
+    /// A route, like `POST=/orders`, that takes an empty body, and whose handler makes one POST call to the dependency
+    #[arg(long, value_name = "ROUTE", help_heading = "Calls")]
+    pub(crate) call_post: Option<Route>,
+
+    /// Where the service is configured to find a service that it calls, `http://HOST:PORT`: the suite itself listens
+    /// there, answers 200 `{}` and misbehaves; may be given several times for several endpoints of one service
+    #[arg(long, value_name = "URL", help_heading = "Calls")]
+    #[serde(default)]
+    pub(crate) dependency: Vec<Endpoint>,
+
     /// The service speaks gRPC on its main listener
     #[arg(long, help_heading = "gRPC")]
     #[serde(default)]
@@ -191,6 +205,9 @@ impl Options {
             grpc: self.grpc || weaker.grpc,
             grpc_service: self.grpc_service.or(weaker.grpc_service),
             slow_grpc: self.slow_grpc.or(weaker.slow_grpc),
+            call_route: self.call_route.or(weaker.call_route),
+            call_post: self.call_post.or(weaker.call_post),
+            dependency: either(self.dependency, weaker.dependency),
             overload: self.overload.or(weaker.overload),
             only: either(self.only, weaker.only),
             timeout: self.timeout.or(weaker.timeout),

@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     pub(crate) grpc: bool,
     pub(crate) grpc_service: Option<String>,
     pub(crate) slow_grpc: Option<String>,
+    pub(crate) call_route: Option<Route>,
+    pub(crate) call_post: Option<Route>,
+    pub(crate) dependencies: Vec<Endpoint>,
     pub(crate) overload: Option<usize>,
     pub(crate) timeout: Duration,
 }
@@ -78,6 +81,9 @@ impl Settings {
             grpc: options.grpc || options.grpc_service.is_some() || options.slow_grpc.is_some(),
             grpc_service: options.grpc_service.clone(),
             slow_grpc: options.slow_grpc.clone(),
+            call_route: options.call_route.clone(),
+            call_post: options.call_post.clone(),
+            dependencies: options.dependency.clone(),
             overload: options.overload,
             timeout: or(options.timeout, 60),
         };

@@ -14,6 +14,7 @@ use super::{
     wire::{
         Endpoint, PATIENCE, Trouble,
         http1::{Answer, Connection, Request},
+        stand_in::StandIn,
     },
 };
 
@@ -24,6 +25,8 @@ const RECOVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) settings: Settings,
+    /// Where the service finds what it calls.
+    pub(crate) dependencies: Vec<StandIn>,
     process: Mutex<Option<Process>>,
 }
 
@@ -36,9 +39,13 @@ pub(crate) struct Exchange {
 }
 
 impl Subject {
-    pub(crate) fn new(settings: Settings) -> Result<Self, String> {
+    pub(crate) async fn new(settings: Settings) -> Result<Self, String> {
         let process = settings.pid.map(Process::foreign).transpose()?;
-        Ok(Self { settings, process: Mutex::new(process) })
+        let mut dependencies = Vec::new();
+        for at in &settings.dependencies {
+            dependencies.push(StandIn::listen(at).await?);
+        }
+        Ok(Self { settings, dependencies, process: Mutex::new(process) })
     }
 
     pub(crate) fn main(&self) -> &Endpoint {

@@ -92,7 +92,9 @@ async fn a_service_that_keeps_its_promises_passes_every_check_that_hyper_lets_it
     // hyper answers these itself, before a service sees a request, and with an empty body.
     let by_hyper = ["ERR.1.header-bytes", "ERR.1.header-count", "ERR.1.long-target"];
     assert_eq!(of(&states, "failed"), by_hyper, "{shown}");
-    assert_eq!(of(&states, "skipped"), Vec::<&str>::new(), "{shown}");
+    // It calls nobody.
+    let skipped: Vec<&str> = shown.lines().filter(|line| line.contains("skipped ")).collect();
+    assert!(skipped.iter().all(|line| line.contains("--dependency")), "{skipped:#?}");
 }
 
 #[tokio::test]

@@ -91,15 +91,8 @@ impl Request {
 }
 
 impl Answer {
-    /// The value of a field; several lines of it are joined with `, ` (RFC 9110 section 5.3).
     pub(crate) fn field(&self, name: &str) -> Option<String> {
-        let lines: Vec<&str> = self
-            .fields
-            .iter()
-            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect();
-        (!lines.is_empty()).then(|| lines.join(", "))
+        joined(&self.fields, name)
     }
 
     /// Whether this is the last answer on its connection (RFC 9112 section 9.6).
@@ -228,25 +221,8 @@ async fn read_body<R: AsyncRead + Unpin>(
     if matches!(head.status, 101 | 204 | 304) {
         return Ok(Vec::new());
     }
-    if head.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
-        loop {
-            if let Some((body, length)) = dechunk(buffer)? {
-                buffer.drain(..length);
-                return Ok(body);
-            }
-            fill(reader, buffer).await?;
-        }
-    }
-    if let Some(length) = head.field("content-length") {
-        let length: usize =
-            length.parse().map_err(|_| Trouble::Malformed(format!("content-length `{length}`")))?;
-        if length > MAX_BODY {
-            return Err(Trouble::Unusable(format!("an answer of {length} bytes, more than the suite reads")));
-        }
-        while buffer.len() < length {
-            fill(reader, buffer).await?;
-        }
-        return Ok(buffer.drain(..length).collect());
+    if let Some(body) = read_framed(reader, buffer, &head.fields).await? {
+        return Ok(body);
     }
     loop {
         match fill(reader, buffer).await {
@@ -257,9 +233,36 @@ async fn read_body<R: AsyncRead + Unpin>(
     }
 }
 
-async fn fill<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), Trouble> {
+/// A body that says itself where it ends, chunked or by its length; `None` where it does not.
+pub(super) async fn read_framed<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut Vec<u8>,
+    fields: &[(String, String)],
+) -> Result<Option<Vec<u8>>, Trouble> {
+    if joined(fields, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        loop {
+            if let Some((body, length)) = dechunk(buffer)? {
+                buffer.drain(..length);
+                return Ok(Some(body));
+            }
+            fill(reader, buffer).await?;
+        }
+    }
+    let Some(length) = joined(fields, "content-length") else { return Ok(None) };
+    let length: usize =
+        length.parse().map_err(|_| Trouble::Malformed(format!("content-length `{length}`")))?;
+    if length > MAX_BODY {
+        return Err(Trouble::Unusable(format!("a body of {length} bytes, more than the suite reads")));
+    }
+    while buffer.len() < length {
+        fill(reader, buffer).await?;
+    }
+    Ok(Some(buffer.drain(..length).collect()))
+}
+
+pub(super) async fn fill<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), Trouble> {
     if buffer.len() > MAX_HEAD + MAX_BODY {
-        return Err(Trouble::Unusable("an answer longer than the suite reads".to_owned()));
+        return Err(Trouble::Unusable("a message longer than the suite reads".to_owned()));
     }
     match reader.read_buf(buffer).await {
         Ok(0) => Err(Trouble::Closed),
@@ -291,15 +294,25 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Trouble> {
         .and_then(|code| code.parse().ok())
         .filter(|code| (100..600).contains(code))
         .ok_or_else(|| malformed("no status line", head))?;
-    let fields = lines
-        .map(|line| match line.split_once(':') {
-            Some((name, value)) if !name.is_empty() && !name.contains([' ', '\t']) => {
-                Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
-            }
-            _ => Err(malformed("a field line", line.as_bytes())),
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Some((Answer { status, fields, body: Vec::new() }, end + 4)))
+    Ok(Some((Answer { status, fields: fields(lines)?, body: Vec::new() }, end + 4)))
+}
+
+/// Field lines (RFC 9112 section 5).
+pub(super) fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<(String, String)>, Trouble> {
+    let field = |line: &'a str| match line.split_once(':') {
+        Some((name, value)) if !name.is_empty() && !name.contains([' ', '\t']) => {
+            Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+        }
+        _ => Err(malformed("a field line", line.as_bytes())),
+    };
+    lines.map(field).collect()
+}
+
+/// The value of a field; several lines of it are joined with `, ` (RFC 9110 section 5.3).
+pub(super) fn joined(fields: &[(String, String)], name: &str) -> Option<String> {
+    let lines = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    let lines: Vec<&str> = lines.map(|(_, value)| value.as_str()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 /// The content of a chunked body (RFC 9112 section 7.1) and its length on the wire; `None` while incomplete.
@@ -341,7 +354,7 @@ fn line_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
     rest.get(..rest.windows(2).position(|window| window == b"\r\n")?)
 }
 
-fn malformed(what: &str, bytes: &[u8]) -> Trouble {
+pub(super) fn malformed(what: &str, bytes: &[u8]) -> Trouble {
     Trouble::Malformed(format!("expected {what}, came `{}`", printable(&String::from_utf8_lossy(bytes), 60)))
 }
 

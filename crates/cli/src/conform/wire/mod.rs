@@ -4,6 +4,7 @@ pub(crate) mod frame;
 pub(crate) mod grpc;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod stand_in;
 
 use std::{io, str::FromStr, time::Duration};
 
@@ -68,10 +69,14 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Host and port, as sockets want them.
+    fn parts(&self) -> (&str, u16) {
+        (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
+    }
+
     /// Opens a TCP connection.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Trouble> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = timeout(PATIENCE, TcpStream::connect((host, self.port)))
+        let stream = timeout(PATIENCE, TcpStream::connect(self.parts()))
             .await
             .map_err(|_| Trouble::Silent(PATIENCE))?
             .map_err(|error| Trouble::Connect(self.authority(), error))?;

@@ -17,6 +17,10 @@ use crate::{
     middleware::body::Either,
 };
 
+/// What is left of an answer, in bytes, is not cut off where it is that little and there already: a handler that gives
+/// up at the deadline says so after it.
+const SMALL: u64 = 64 * 1024;
+
 pin_project! {
     /// Body of the answers of [`Deadline`](super::Deadline): ends at a deadline that the caller asked for, over gRPC
     /// with trailers that say so, else with [`Elapsed`] as its error.
@@ -60,7 +64,8 @@ where
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         if let Some(deadline) = *this.deadline {
             // A body that always has a frame would otherwise never see that its time is over.
-            if !deadline.has_passed() {
+            let is_small = || inner.size_hint().exact().is_some_and(|left| left <= SMALL);
+            if !deadline.has_passed() || is_small() {
                 if let Poll::Ready(frame) = inner.poll_frame(cx) {
                     return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
                 }

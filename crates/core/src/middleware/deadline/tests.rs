@@ -117,6 +117,27 @@ async fn a_deadline_that_was_asked_for_bounds_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_gives_up_at_the_deadline_gets_its_answer_through() {
+    let answer = |body: fn() -> Body| async move {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            // As a client does whose own timer is a moment late: still within the poll that ends the wait.
+            tokio::time::advance(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(Response::new(body()))
+        });
+        let service = ContextLayer::default().layer(DeadlineLayer::new().layer(service));
+        service.oneshot(within("1S")).await.unwrap().into_body().collect().await
+    };
+    assert_eq!(
+        answer(|| Body::from("no answer from below")).await.unwrap().to_bytes(),
+        "no answer from below"
+    );
+    // What has no end in sight is cut all the same, and what is large.
+    let endless = || Body::from_stream(futures_util::stream::repeat(Ok::<_, Infallible>("more")));
+    assert!(answer(endless).await.unwrap_err().is::<Elapsed>());
+    assert!(answer(|| Body::from(vec![b'x'; 1 << 20])).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_default_leaves_the_body_open() {
     let (service, _) = stuck(DeadlineLayer::new(), Until::Body);
     let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
