@@ -11,7 +11,7 @@ use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use crate::{balance::ewma::InFlight, limit::Slot, pool::Incoming};
+use crate::{limit::Slot, pool::Incoming, target::InFlight};
 
 /// The body of an answer from the wire. Dropped before its end it closes the HTTP/1.1 connection, or resets the HTTP/2
 /// stream. An explicit deadline bounds it.
@@ -83,11 +83,20 @@ where
             };
             if over {
                 this.inner.set(None);
-                *this.hold = None;
+                if let Some((mut in_flight, _)) = this.hold.take() {
+                    in_flight.expired();
+                }
                 return Poll::Ready(Some(Err(Box::new(Elapsed::new()))));
             }
         }
         let frame = ready!(polled);
+        if let Some((in_flight, _)) = this.hold {
+            match &frame {
+                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| in_flight.trailers(map)),
+                Some(Err(_)) => in_flight.failed(),
+                None => {}
+            }
+        }
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
             *this.hold = None;
             *this.deadline = None;

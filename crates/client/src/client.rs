@@ -20,6 +20,7 @@ use mainstay_discovery::{Resolve, ServiceName};
 
 use crate::{
     Config, Locals, RequestBuilder,
+    balance::Origin,
     call::Call,
     error::Error,
     outgoing,
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     /// The owner of the tasks that drive connections.
     pub(crate) tasks: Tasks,
     config: ArcSwap<Config>,
+    origin: Origin,
     /// Held while targets or what holds for them changes.
     changing: Mutex<()>,
     targets: ArcSwap<HashMap<ServiceName, Arc<Target>>>,
@@ -60,6 +62,8 @@ pub(crate) struct Inner {
 pub struct Builder {
     config: Config,
     locals: Locals,
+    zone: Option<Arc<str>>,
+    id: Option<String>,
 }
 
 impl Client {
@@ -137,8 +141,9 @@ impl Client {
         let deadline = outgoing::deadline(context.as_ref(), &parts.headers, policy.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         let repeat = Repeat::of(&parts.method, &parts.headers, &parts.extensions);
+        let key = policy.key(&parts.headers, &parts.extensions);
         parts.extensions.clear();
-        let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat);
+        let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat, key);
         let answer = call.run(parts, body).await?;
         Ok((answer, deadline))
     }
@@ -162,6 +167,14 @@ impl Client {
             target.set_policy(self.0.policy(&config, &target.service));
         }
         self.0.config.store(Arc::new(config));
+    }
+
+    /// What is known of the endpoints of the services that were called so far, by name.
+    #[must_use]
+    pub fn targets(&self) -> Vec<crate::balance::state::Target> {
+        let mut targets: Vec<_> = self.0.targets.load().values().map(|target| target.state()).collect();
+        targets.sort_by(|one, other| one.service.cmp(&other.service));
+        targets
     }
 
     /// The services of this process that it calls as functions.
@@ -212,7 +225,7 @@ impl Client {
             return Ok(target.clone());
         }
         let policy = self.0.policy(&self.0.config.load(), &service);
-        let target = Arc::new(Target::new(service.clone(), watch, policy));
+        let target = Arc::new(Target::new(service.clone(), watch, self.0.origin.clone(), policy));
         targets.insert(service, target.clone());
         self.0.targets.store(Arc::new(targets));
         Ok(target)
@@ -244,15 +257,29 @@ impl Builder {
         self
     }
 
+    /// In this zone: endpoints there are preferred (`client.balance.prefer_zone`). Default: none, all are alike.
+    pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// With this name among all clients, such as that of the host or the pod; its subset of the endpoints
+    /// (`client.balance.subset`) depends on it. Default: another one at each start.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
     /// The client; `resolver` says where services are.
     #[must_use]
     pub fn build(self, resolver: impl Resolve) -> Client {
-        let Self { config, locals } = self;
+        let Self { config, locals, zone, id } = self;
         Client(Arc::new(Inner {
             resolver: Box::new(resolver),
             locals,
             tasks: Tasks::new(),
             config: ArcSwap::from_pointee(config),
+            origin: Origin::new(zone, id.as_deref()),
             changing: Mutex::new(()),
             targets: ArcSwap::default(),
         }))

@@ -29,8 +29,8 @@
 //! | [`breaker`] | when a service that keeps failing is left alone |
 //! | [`limit`] | how many requests an endpoint is sent at once |
 //! | `latency` | how long a service takes to answer, as live percentiles |
-//! | `target` | the endpoints of one service as the balancer sees them |
-//! | `balance` | which endpoint: the power of two choices over peak-EWMA; those that fail are avoided |
+//! | `target` | one service that is called |
+//! | [`balance`] | which endpoint: by load, in turn or by a key; those that fail are avoided |
 //! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
 //!
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
@@ -38,7 +38,7 @@
 //!
 //! Features: `grpc` adds the module `grpc`.
 
-mod balance;
+pub mod balance;
 mod body;
 pub mod breaker;
 mod call;

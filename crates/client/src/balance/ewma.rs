@@ -4,113 +4,82 @@
 //! in by age. An endpoint that slows down is avoided with its first slow answer, and trusted again over [`DECAY`].
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 /// After this time an old latency counts for 1/e.
-const DECAY: Duration = Duration::from_secs(10);
+pub(super) const DECAY: Duration = Duration::from_secs(10);
 
 /// What an endpoint without a measured latency costs while its first request is under way: more than any that is
 /// measured, so that one request tries it out and not all of them.
 const UNTRIED: f64 = 1e12;
 
-/// Cloning shares it. All writes are single atomics: a lost update costs a little accuracy and no wait.
-#[derive(Debug, Clone)]
-pub(crate) struct Load(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+/// All writes are single atomics: a lost update costs a little accuracy and no wait. Times are nanoseconds of the
+/// [`Clock`](super::census::Clock).
+#[derive(Debug, Default)]
+pub(crate) struct Load {
     in_flight: AtomicU32,
     /// Nanoseconds, as the bits of an `f64`; zero where nothing was measured.
     latency: AtomicU64,
-    /// When `latency` was written, in nanoseconds since `epoch`.
+    /// When `latency` was written.
     written: AtomicU64,
-    epoch: Instant,
-}
-
-/// One request in flight, until dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    load: Load,
-    since: Instant,
-    answered: bool,
 }
 
 impl Load {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner {
-            in_flight: AtomicU32::new(0),
-            latency: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            epoch: Instant::now(),
-        }))
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn start(&self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { load: self.clone(), since: Instant::now(), answered: false }
+    pub(super) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn cost(&self) -> f64 {
-        let in_flight = f64::from(self.0.in_flight.load(Ordering::Relaxed));
-        let latency = f64::from_bits(self.0.latency.load(Ordering::Relaxed));
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The average in nanoseconds, faded by its age; zero where nothing was measured. It fades while nothing is
+    /// measured: else an endpoint that was slow once would never be asked again.
+    pub(crate) fn latency(&self, now: u64) -> f64 {
+        f64::from_bits(self.latency.load(Ordering::Relaxed)) * self.weight_of_old(now)
+    }
+
+    /// The latency times the requests that would be under way with this one; `share` is the weight of the endpoint
+    /// over the mean of all weights.
+    pub(crate) fn cost(&self, now: u64, share: f64) -> f64 {
+        let in_flight = f64::from(self.in_flight());
+        let latency = self.latency(now);
         if latency == 0.0 {
             return if in_flight == 0.0 { 0.0 } else { UNTRIED + in_flight };
         }
-        // Fades while nothing is measured: else an endpoint that was slow once would never be asked again.
-        latency * self.weight_of_old(Instant::now()) * (in_flight + 1.0)
+        latency * (in_flight / share + 1.0)
     }
 
-    fn weight_of_old(&self, now: Instant) -> f64 {
-        let written = Duration::from_nanos(self.0.written.load(Ordering::Relaxed));
-        let age = now.saturating_duration_since(self.0.epoch).saturating_sub(written);
-        (-age.as_secs_f64() / DECAY.as_secs_f64()).exp()
+    fn weight_of_old(&self, now: u64) -> f64 {
+        /// Below a thousandth of the decay nothing fades that anybody would notice.
+        const FRESH: u64 = DECAY.as_nanos() as u64 / 1000;
+        let age = now.saturating_sub(self.written.load(Ordering::Relaxed));
+        if age < FRESH {
+            return 1.0;
+        }
+        (-(age as f64) / DECAY.as_nanos() as f64).exp()
     }
 
-    fn observe(&self, took: Duration, now: Instant, only_above: bool) {
-        let old = f64::from_bits(self.0.latency.load(Ordering::Relaxed));
+    /// A request took `nanos`, or at least that long where it was given up.
+    pub(super) fn observe(&self, nanos: u64, now: u64, only_above: bool) {
+        let old = f64::from_bits(self.latency.load(Ordering::Relaxed));
         // Never zero: that says that nothing was measured.
-        let new = (took.as_nanos() as f64).max(1.0);
-        let weight = self.weight_of_old(now);
+        let new = (nanos as f64).max(1.0);
+        let age = now.saturating_sub(self.written.load(Ordering::Relaxed));
+        let weight = (-(age as f64) / DECAY.as_nanos() as f64).exp();
         let faded = old * weight;
         if only_above && new <= faded {
             return;
         }
         let latency = if new > faded || old == 0.0 { new } else { faded + new * (1.0 - weight) };
-        let written = now.saturating_duration_since(self.0.epoch).as_nanos() as u64;
-        self.0.latency.store(latency.to_bits(), Ordering::Relaxed);
-        self.0.written.store(written, Ordering::Relaxed);
-    }
-}
-
-impl InFlight {
-    /// The head of the answer is here. The request stays in flight until its body is read.
-    pub(crate) fn answered(&mut self) {
-        let now = Instant::now();
-        self.answered = true;
-        self.load.observe(now - self.since, now, false);
-    }
-
-    /// There will be no answer, and how long that took says nothing.
-    pub(crate) fn failed(&mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.load.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !self.answered {
-            // Given up while waiting: the latency is at least that long.
-            let now = Instant::now();
-            self.load.observe(now - self.since, now, true);
-        }
+        self.latency.store(latency.to_bits(), Ordering::Relaxed);
+        self.written.store(now, Ordering::Relaxed);
     }
 }
 
@@ -118,48 +87,50 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    async fn measure(load: &Load, millis: u64) {
-        let mut request = load.start();
-        tokio::time::advance(Duration::from_millis(millis)).await;
-        request.answered();
+    const MILLISECOND: u64 = 1_000_000;
+
+    #[test]
+    fn a_peak_counts_at_once_and_fades() {
+        let load = Load::default();
+        load.observe(MILLISECOND, MILLISECOND, false);
+        load.observe(100 * MILLISECOND, 101 * MILLISECOND, false);
+        let now = 101 * MILLISECOND;
+        assert!(load.cost(now, 1.0) > 99e6, "{}", load.cost(now, 1.0));
+        load.observe(MILLISECOND, now + MILLISECOND, false);
+        assert!(load.cost(now, 1.0) > 90e6, "one fast answer does not make it fast");
+        let later = now + 5 * DECAY.as_nanos() as u64;
+        assert!(load.cost(later, 1.0) < 1e6, "{}", load.cost(later, 1.0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_peak_counts_at_once_and_fades() {
-        let load = Load::new();
-        measure(&load, 1).await;
-        measure(&load, 100).await;
-        let peak = load.cost();
-        assert!(peak > 99e6, "{peak}");
-        measure(&load, 1).await;
-        assert!(load.cost() > 90e6, "one fast answer does not make it fast");
-        tokio::time::advance(DECAY * 5).await;
-        assert!(load.cost() < 1e6, "{}", load.cost());
+    #[test]
+    fn a_request_that_was_given_up_counts_as_slow_and_never_as_fast() {
+        let load = Load::default();
+        load.observe(MILLISECOND, 0, false);
+        load.observe(500 * MILLISECOND, 0, true);
+        assert!(load.cost(0, 1.0) > 400e6, "{}", load.cost(0, 1.0));
+        load.observe(1, 0, true);
+        assert!(load.cost(0, 1.0) > 400e6, "a call that was dropped at once does not make it fast");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_was_given_up_counts_as_slow() {
-        let load = Load::new();
-        measure(&load, 1).await;
-        let request = load.start();
-        tokio::time::advance(Duration::from_millis(500)).await;
-        drop(request);
-        assert!(load.cost() > 400e6, "{}", load.cost());
-
-        let fast = Load::new();
-        measure(&fast, 100).await;
-        drop(fast.start());
-        assert!(fast.cost() > 90e6, "a call that was dropped at once does not make it fast");
+    #[test]
+    fn an_untried_endpoint_gets_one_request_first() {
+        let load = Load::default();
+        assert_eq!(load.cost(0, 1.0), 0.0);
+        load.begin();
+        let busy = Load::default();
+        busy.observe(1000 * MILLISECOND, 0, false);
+        (0..100).for_each(|_| busy.begin());
+        assert!(load.cost(0, 1.0) > busy.cost(0, 1.0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_untried_endpoint_gets_one_request_first() {
-        let load = Load::new();
-        assert_eq!(load.cost(), 0.0);
-        let _first = load.start();
-        let busy = Load::new();
-        measure(&busy, 1000).await;
-        let _more: Vec<_> = (0..100).map(|_| busy.start()).collect();
-        assert!(load.cost() > busy.cost());
+    #[test]
+    fn twice_the_weight_carries_twice_the_requests_at_the_same_cost() {
+        let (light, heavy) = (Load::default(), Load::default());
+        light.observe(MILLISECOND, 0, false);
+        heavy.observe(MILLISECOND, 0, false);
+        assert_eq!(light.cost(0, 0.5), heavy.cost(0, 1.5), "idle: the draws make the difference");
+        (0..2).for_each(|_| light.begin());
+        (0..6).for_each(|_| heavy.begin());
+        assert_eq!(light.cost(0, 0.5), heavy.cost(0, 1.5));
     }
 }

@@ -1,119 +1,101 @@
-//! Which endpoint: the power of two choices.
+//! Which endpoint: chosen anew for each attempt, among those that the registry lists.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `picker` | the choice: takes over what the registry says, and asks the policy |
+//! | `known` | the endpoints in the order in which they are preferred: zone, subset, health as the registry says |
+//! | `choice` | the policies: draws for two choices, turns, the table of a consistent hash |
+//! | `place` | what is known of an endpoint while it is listed, and a request to it |
+//! | `ewma` | its load |
+//! | `health` | whether it is passed over |
+//! | [`ejection`] | when one that answers badly is taken out |
+//! | `census` | what is counted over all |
+//! | `key` | what a consistent hash is made of |
+//! | [`state`] | what is known of them, for people and pages |
 //!
 //! Two endpoints are drawn, the one with the lower cost is taken (Mitzenmacher, "The Power of Two Choices in
-//! Randomized Load Balancing", 2001): nearly as even as asking all, without the herd that follows the best one. The
-//! cost is requests in flight times latency ([`ewma`]); endpoints that fail are passed over for a while ([`health`]).
+//! Randomized Load Balancing", 2001): nearly as even as asking all, without the herd that follows the best one. So a
+//! choice costs the same among two and among ten thousand. What is made of the endpoints when they change is made by one
+//! caller, away from the others: they go on with what was known.
 
-pub(crate) mod ewma;
-pub(crate) mod health;
+mod census;
+mod choice;
+pub mod ejection;
+mod ewma;
+mod health;
+mod key;
+mod known;
+mod picker;
+mod place;
+pub mod state;
 
-/// What is chosen from. A candidate is asked about itself only when it is drawn, so a choice costs the same among two
-/// and among ten thousand.
-pub(crate) trait Candidate {
-    /// Whether it should get requests now.
-    fn is_available(&self) -> bool;
+use http::HeaderName;
+use mainstay_core::config::{Duration, Findings, Section};
 
-    /// The lower, the better; compared between candidates only.
-    fn cost(&self) -> f64;
+pub use key::Key;
+pub(crate) use picker::{Origin, Picker};
+pub(crate) use place::{InFlight, Member, Place};
+
+use crate::config::layered::layered;
+
+layered! {
+    /// The table `client.balance`: which endpoint gets a request.
+    values {
+        /// By what an endpoint is chosen. Default `peak-ewma`.
+        policy: Policy = Policy::PeakEwma,
+        /// Where the policy is `hash`: the header whose value is the key, for requests that have no
+        /// [`Key`] of their own. Default: none.
+        hash_header: Option<String> = None,
+        /// Where the policy is `hash`: an endpoint gets at most so many times its share of the requests under way; what is
+        /// above goes to the next one. At least 1. Default 1.25.
+        hash_bound: f64 = 1.25,
+        /// Whether endpoints in the zone of this client are preferred. Default true.
+        prefer_zone: bool = true,
+        /// A request leaves the zone when the endpoint there would cost so many times what one elsewhere does. Default 2.
+        zone_spill: f64 = 2.0,
+        /// How many of the endpoints this client uses, chosen by its id; 0 for all. Default 0.
+        subset: usize = 0,
+        /// How long a new endpoint, or one that comes back, takes to get its whole share; 0 for at once. Default `10s`.
+        slow_start: Duration = Duration::from_secs(10),
+        /// While fewer than this share of the endpoints are well, those that are ejected are used all the same, between 0
+        /// and 1. Default 0.5.
+        panic_threshold: f64 = 0.5,
+    }
 }
 
-/// How often two are drawn before all are looked at.
-const DRAWS: usize = 3;
-
-/// The index of one of `candidates`; `None` only if there are none. Those that `skip` says were tried already, or that
-/// are not available, are chosen only when no other is left: an endpoint that may fail is better than none.
-pub(crate) fn choose<C: Candidate>(
-    candidates: &[C],
-    mut random: impl FnMut(usize) -> usize,
-    skip: impl Fn(usize) -> bool,
-) -> Option<usize> {
-    let usable = |index: usize| !skip(index) && candidates[index].is_available();
-    let cheaper = |a: usize, b: usize| if candidates[b].cost() < candidates[a].cost() { b } else { a };
-    let count = candidates.len();
-    if count < 2 {
-        return (count == 1).then_some(0);
-    }
-    for _ in 0..DRAWS {
-        let first = random(count);
-        // Distinct from the first, each as likely.
-        let second = (first + 1 + random(count - 1)) % count;
-        match (usable(first), usable(second)) {
-            (true, true) => return Some(cheaper(first, second)),
-            (true, false) => return Some(first),
-            (false, true) => return Some(second),
-            (false, false) => {}
-        }
-    }
-    // From a random place on, so that the neighbour of a row of failing ones does not get all of their requests.
-    let start = random(count);
-    let around = |wanted: &dyn Fn(usize) -> bool| {
-        (0..count).map(|step| (start + step) % count).find(|index| wanted(*index))
-    };
-    around(&usable)
-        .or_else(|| around(&|index| !skip(index)))
-        .or_else(|| Some(cheaper(start, (start + 1) % count)))
+/// By what an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Policy {
+    /// Of two that are drawn, the one where requests in flight times latency is less; the latency is an average that
+    /// follows peaks at once.
+    #[default]
+    PeakEwma,
+    /// Of two that are drawn, the one with fewer requests in flight.
+    LeastRequest,
+    /// In turn, by weight.
+    RoundRobin,
+    /// By the key of the request; without one as [`Policy::PeakEwma`]. Zones and subsets don't count, since all clients
+    /// should agree.
+    Hash,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    struct Fake {
-        available: bool,
-        cost: f64,
-    }
-
-    impl Candidate for Fake {
-        fn is_available(&self) -> bool {
-            self.available
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        if let Some(header) = &self.hash_header
+            && HeaderName::from_bytes(header.as_bytes()).is_err()
+        {
+            findings.reject("hash_header", "the name of a header");
         }
-
-        fn cost(&self) -> f64 {
-            self.cost
+        if !(self.hash_bound >= 1.0) {
+            findings.reject("hash_bound", "at least 1");
         }
-    }
-
-    fn fakes() -> impl Strategy<Value = Vec<(Fake, bool)>> {
-        let fake = (any::<bool>(), 0.0..1e9f64, any::<bool>());
-        let fake = fake.prop_map(|(available, cost, tried)| (Fake { available, cost }, tried));
-        proptest::collection::vec(fake, 0..12)
-    }
-
-    impl std::fmt::Debug for Fake {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "{}{}", if self.available { "" } else { "!" }, self.cost)
+        if !(self.zone_spill >= 1.0) {
+            findings.reject("zone_spill", "at least 1");
         }
-    }
-
-    proptest! {
-        #[test]
-        fn the_best_class_that_is_left_is_chosen(all in fakes(), seed: u64) {
-            let (fakes, tried): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-            let mut random = fastrand::Rng::with_seed(seed);
-            let chosen = choose(&fakes, |count| random.usize(..count), |index| tried[index]);
-            let Some(chosen) = chosen else {
-                prop_assert!(fakes.is_empty());
-                return Ok(());
-            };
-            let class = |index: usize| match (tried[index], fakes[index].available) {
-                (false, true) => 0,
-                (false, false) => 1,
-                (true, _) => 2,
-            };
-            // One alone is chosen whatever it is.
-            let best = (0..fakes.len()).map(class).min();
-            prop_assert!(fakes.len() == 1 || Some(class(chosen)) == best);
-        }
-
-        #[test]
-        fn the_most_costly_of_available_ones_is_never_chosen(costs in proptest::collection::hash_set(0u32.., 2..10), seed: u64) {
-            let fakes: Vec<_> = costs.iter().map(|cost| Fake { available: true, cost: f64::from(*cost) }).collect();
-            let mut random = fastrand::Rng::with_seed(seed);
-            let chosen = choose(&fakes, |count| random.usize(..count), |_| false).unwrap();
-            let most = costs.iter().max().unwrap();
-            prop_assert!(fakes[chosen].cost < f64::from(*most));
+        if !(0.0..=1.0).contains(&self.panic_threshold) {
+            findings.reject("panic_threshold", "a share between 0 and 1");
         }
     }
 }

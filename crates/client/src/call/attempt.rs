@@ -9,7 +9,7 @@ use mainstay_discovery::Protocol;
 use tokio::time::Instant;
 
 use crate::{
-    balance::health::Claim,
+    balance::Key,
     body,
     client::Inner,
     error::Error,
@@ -34,12 +34,13 @@ pub(super) struct Scene<'a> {
     /// How often the request was tried before it came here.
     pub(super) before: u32,
     pub(super) repeat: Option<Repeat>,
+    /// By what an endpoint is chosen, where that is by a key.
+    pub(super) key: Option<Key>,
 }
 
 /// Where an attempt goes.
 pub(super) struct Chosen {
     pub(super) member: Member,
-    pub(super) claim: Claim,
     pub(super) slot: Option<Slot>,
 }
 
@@ -102,10 +103,10 @@ impl Scene<'_> {
     /// # Cancel safety
     /// Dropping it ends the attempt at the other side too; it counts as one that took at least so long.
     pub(super) async fn attempt(self, chosen: Chosen, request: Request<Body>, version: Version) -> Ended {
-        let Chosen { member, claim, slot } = chosen;
+        let Chosen { member, slot } = chosen;
         let (service, address) = (&self.target.service, member.endpoint.address());
         let retry = &self.policy.config.retry;
-        let mut in_flight = member.place.load.start();
+        let mut in_flight = member.start(self.deadline.at());
         let mut running = Running { scene: self, since: Instant::now(), counts: true };
         let sending = member.place.pools.send(member.endpoint.place(), version, &self.policy.pool, request);
         let sent = if retry.attempt_timeout.is_zero() {
@@ -113,7 +114,7 @@ impl Scene<'_> {
         } else {
             let bound = retry.attempt_timeout.get();
             let Ok(sent) = tokio::time::timeout(bound, sending).await else {
-                member.place.health.failed(claim);
+                in_flight.expired();
                 let error = Error::elapsed(service, Some(address.clone()), bound);
                 return Ended::Failed { error, place: member.place, failure: Failure::Unknown, body: None };
             };
@@ -123,9 +124,10 @@ impl Scene<'_> {
             Ok(answer) => answer,
             Err(Failed { at, failure, cause, body }) => {
                 running.counts = false;
-                in_flight.failed();
-                if at != Step::GoAway && failure != Failure::Request {
-                    member.place.health.failed(claim);
+                if at == Step::GoAway || failure == Failure::Request {
+                    in_flight.spared();
+                } else {
+                    in_flight.failed();
                 }
                 let error = match at {
                     Step::Connect => Error::connect(service, address, cause),
@@ -135,9 +137,8 @@ impl Scene<'_> {
                 return Ended::Failed { error, place: member.place, failure, body };
             }
         };
-        in_flight.answered();
-        member.place.health.answered(leaving);
         let (head, incoming) = response.into_parts();
+        in_flight.answered(head.status, &head.headers, leaving);
         let outcome = answer::outcome(head.status, &head.headers);
         if outcome == Outcome::Success {
             self.target.budget.deposit(retry.budget);
@@ -145,7 +146,7 @@ impl Scene<'_> {
             // A fast refusal says nothing about how long answers take.
             running.counts = false;
             if let Pushback::After(delay) = answer::pushback(&head.headers) {
-                member.place.pushed_back(delay);
+                member.place.push_back(delay);
             }
         }
         drop(running);

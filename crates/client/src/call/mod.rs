@@ -13,6 +13,7 @@ use mainstay_discovery::Address;
 use tokio::time::Instant;
 
 use crate::{
+    balance::Key,
     body,
     client::Inner,
     error::Error,
@@ -44,9 +45,10 @@ impl<'a> Call<'a> {
         context: Option<&RequestContext>,
         deadline: Deadline,
         repeat: Option<Repeat>,
+        key: Option<Key>,
     ) -> Self {
         let before = context.map_or(0, RequestContext::attempt);
-        let scene = Scene { client, target, policy, deadline, before, repeat };
+        let scene = Scene { client, target, policy, deadline, before, repeat, key };
         Self { scene, started: Instant::now(), last: None }
     }
 
@@ -248,9 +250,9 @@ impl<'a> Call<'a> {
                 seen = [tried, &full].concat();
                 &seen
             };
-            let (member, claim) = target.choose(passed_over).ok_or_else(|| self.no_endpoint())?;
+            let member = target.choose(passed_over, self.scene.key).ok_or_else(|| self.no_endpoint())?;
             match member.place.limit.acquire(&policy.config.limit) {
-                Ok(slot) => return Ok(Chosen { member, claim, slot }),
+                Ok(slot) => return Ok(Chosen { member, slot }),
                 Err(Full) => full.push(member.place),
             }
         }

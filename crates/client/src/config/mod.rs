@@ -34,6 +34,10 @@ layered::layered! {
         breaker: breaker,
         /// How many requests an endpoint is sent at once.
         limit: limit,
+        /// Which endpoint gets a request.
+        balance: balance,
+        /// When an endpoint that fails gets no requests for a while.
+        ejection: balance::ejection,
         /// Connections.
         pool: pool,
     }

@@ -1,0 +1,145 @@
+//! When an endpoint that answers is taken out of the choice all the same, because it does so badly.
+//!
+//! Three detectors, as in Envoy's outlier detection and gRFC A50: failures in a row, a success rate far below that of
+//! the others, a latency far above that of the others. Each ejection of the same endpoint lasts twice as long as the one
+//! before, until it has behaved for a while; when it is over, one request probes it. At most a share of the endpoints is
+//! ejected, so that a fault which all have takes none of them out.
+
+mod sweep;
+
+use http::{HeaderMap, StatusCode};
+use mainstay_core::config::{Duration, Findings, Section};
+
+pub(crate) use sweep::{Window, sweep};
+
+use crate::config::layered::layered;
+
+layered! {
+    /// The table `client.ejection`: when an endpoint that fails gets no requests for a while.
+    ///
+    /// An endpoint that can't be reached, or breaks connections, is passed over whatever stands here: for 50 ms,
+    /// doubled with each failure in a row up to 5 s.
+    values {
+        /// So many failures in a row eject an endpoint: answers that count as failures, and requests that it had not
+        /// answered when their deadline passed. 0 turns this off. Default 5.
+        consecutive_failures: u32 = 5,
+        /// Statuses that count as failures, from 100 to 999. Default 500, 502, 503, 504.
+        statuses: Vec<u16> = vec![500, 502, 503, 504],
+        /// gRPC codes that count as failures, by number. Default 2 (`UNKNOWN`), 13 (`INTERNAL`), 14 (`UNAVAILABLE`).
+        grpc_codes: Vec<u16> = vec![2, 13, 14],
+        /// How often the endpoints are compared with each other. Default `10s`.
+        interval: Duration = Duration::from_secs(10),
+        /// Compared are only endpoints that had so many requests in the interval. Default 100.
+        min_requests: u32 = 100,
+        /// And only if there are so many of these. Default 5.
+        min_endpoints: usize = 5,
+        /// An endpoint whose share of successes is so many standard deviations below the mean is ejected; 0 turns this
+        /// off. Default 1.9, as in Envoy.
+        success_rate_deviations: f64 = 1.9,
+        /// An endpoint whose mean latency is more than so many times the median of all is ejected; 0 turns this off.
+        /// Default 10.
+        latency_factor: f64 = 10.0,
+        /// The share of the endpoints that may be ejected at a time, between 0 and 1; where there are several, one always
+        /// may. Default 0.3.
+        max_ejected: f64 = 0.3,
+        /// How long the first ejection lasts; doubled each time. Default `5s`.
+        time: Duration = Duration::from_secs(5),
+        /// And the longest. Default `5m`.
+        max_time: Duration = Duration::from_secs(300),
+        /// How long an endpoint is passed over at most for its own `Retry-After` or gRPC pushback. Default `30s`.
+        max_pushback: Duration = Duration::from_secs(30),
+    }
+}
+
+/// Why an endpoint is ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// Failures in a row; the last one was an answer.
+    Answers,
+    /// Failures in a row; the last one was a request without an answer at its deadline.
+    NoAnswer,
+    /// A share of successes far below that of the others.
+    SuccessRate,
+    /// A latency far above that of the others.
+    Latency,
+}
+
+impl Config {
+    /// Whether an answer with this head counts as a success.
+    pub(crate) fn is_good(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        if self.statuses.contains(&status.as_u16()) {
+            return false;
+        }
+        headers.get("grpc-status").is_none_or(|code| !self.is_bad_code(code.as_bytes()))
+    }
+
+    /// Whether `code`, of a `grpc-status`, counts as a failure.
+    pub(crate) fn is_bad_code(&self, code: &[u8]) -> bool {
+        // The code is what a peer sent: more than two digits are none that is defined.
+        let number = match code {
+            [one] if one.is_ascii_digit() => u16::from(one - b'0'),
+            [ten, one] if ten.is_ascii_digit() && one.is_ascii_digit() => {
+                u16::from(ten - b'0') * 10 + u16::from(one - b'0')
+            }
+            _ => return true,
+        };
+        self.grpc_codes.contains(&number)
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        let durations = [("interval", self.interval), ("time", self.time)];
+        for (key, _) in durations.into_iter().filter(|(_, duration)| duration.is_zero()) {
+            findings.reject(key, "a duration above zero");
+        }
+        if self.max_time < self.time {
+            findings.reject("max_time", format_args!("at least `time` ({})", self.time));
+        }
+        if !(0.0..=1.0).contains(&self.max_ejected) {
+            findings.reject("max_ejected", "a share between 0 and 1");
+        }
+        if !(self.success_rate_deviations >= 0.0) {
+            findings.reject("success_rate_deviations", "0 or more; 0 turns it off");
+        }
+        if !(self.latency_factor == 0.0 || self.latency_factor > 1.0) {
+            findings.reject("latency_factor", "0, which turns it off, or more than 1");
+        }
+        if self.min_endpoints < 2 {
+            findings.reject("min_endpoints", "at least 2: one alone can't be compared");
+        }
+        if self.statuses.iter().any(|status| !(100..=999).contains(status)) {
+            findings.reject("statuses", "statuses from 100 to 999");
+        }
+        if self.grpc_codes.iter().any(|code| !(1..=16).contains(code)) {
+            findings.reject("grpc_codes", "codes from 1 to 16; 0 is OK");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_as_a_failure_is_configured() {
+        let mut config = Config::default();
+        let none = HeaderMap::new();
+        let status = |code| StatusCode::from_u16(code).unwrap();
+        assert!(config.is_good(status(200), &none) && config.is_good(status(404), &none));
+        assert!(config.is_good(status(501), &none), "it is the request that is not implemented");
+        assert!(!config.is_good(status(503), &none));
+        config.statuses = vec![429];
+        assert!(config.is_good(status(503), &none) && !config.is_good(status(429), &none));
+
+        for (code, good) in
+            [("0", true), ("5", true), ("14", false), ("013", false), ("x", false), ("", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", code.parse().unwrap());
+            assert_eq!(config.is_good(status(200), &headers), good, "{code}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! An endpoint, what is known of the place it names, and a request to it.
+
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode};
+use mainstay_discovery::Endpoint;
+use tokio::time::Instant;
+
+use super::{
+    census::Census,
+    ejection::Window,
+    ewma::Load,
+    health::{Claim, Health},
+    key,
+};
+use crate::outgoing::is_grpc;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// What outlives changes of what the registry says of an endpoint, as long as it is listed. `T` is what its user keeps
+/// for it, such as connections.
+#[derive(Debug)]
+pub(crate) struct Place<T> {
+    /// The same for the same place in all processes.
+    hash: u64,
+    pub(super) census: Arc<Census>,
+    pub(super) load: Load,
+    pub(super) health: Health,
+    pub(super) window: Window,
+    data: T,
+}
+
+/// An endpoint that was chosen, and its place. Cloning is cheap.
+#[derive(Debug)]
+pub(crate) struct Member<T> {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) place: Arc<Place<T>>,
+    claim: Claim,
+}
+
+/// One request in flight, until dropped. Dropped before anything was said of it, it counts as given up: by the caller,
+/// or, where its deadline has passed by then, because the endpoint did not answer in time.
+#[derive(Debug)]
+pub(crate) struct InFlight<T> {
+    place: Arc<Place<T>>,
+    claim: Claim,
+    since: u64,
+    until: u64,
+    /// Whether it is known how it went.
+    told: bool,
+    /// The answer has begun, and its trailers will say whether it is good; whether the endpoint is leaving.
+    outstanding: Option<bool>,
+    /// Whether it counts among the requests to all endpoints.
+    counted: bool,
+}
+
+impl<T> Place<T> {
+    pub(super) fn new(place: &mainstay_discovery::Place, data: T, census: Arc<Census>) -> Self {
+        Self {
+            hash: key::hash(place.to_string().as_bytes()),
+            census,
+            load: Load::default(),
+            health: Health::default(),
+            window: Window::default(),
+            data,
+        }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// It asked to be left alone for `duration`, by `Retry-After` or `grpc-retry-pushback-ms`: it gets no requests for so
+    /// long, at most for `ejection.max_pushback`, while there are others.
+    pub(crate) fn push_back(&self, duration: Duration) {
+        self.health.pause(self.census.clock.now(), duration, &self.census);
+    }
+}
+
+impl<T> Deref for Place<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T> Member<T> {
+    pub(super) fn new(endpoint: Arc<Endpoint>, place: Arc<Place<T>>, claim: Claim) -> Self {
+        Self { endpoint, place, claim }
+    }
+
+    /// A request to it begins, and is of no use after `until`.
+    pub(crate) fn start(&self, until: Instant) -> InFlight<T> {
+        let census = &self.place.census;
+        self.place.load.begin();
+        let counted = census.counts_in_flight.load(Ordering::Relaxed);
+        if counted {
+            census.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        InFlight {
+            place: self.place.clone(),
+            claim: self.claim,
+            since: census.clock.now(),
+            until: census.clock.at(until),
+            told: false,
+            outstanding: None,
+            counted,
+        }
+    }
+}
+
+impl<T> InFlight<T> {
+    /// The head of the answer is here. `leaving` if the endpoint asked for an end of the connection. The request stays in
+    /// flight until its body is read.
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, leaving: bool) {
+        let good = self.place.census.ejection.load().is_good(status, headers);
+        if good && is_grpc(headers) && !headers.contains_key(GRPC_STATUS) {
+            self.outstanding = Some(leaving);
+            self.ended(None, leaving);
+        } else {
+            self.ended(Some(good), leaving);
+        }
+    }
+
+    /// It was answered, and that was good or not, if it is known yet.
+    pub(crate) fn ended(&mut self, good: Option<bool>, leaving: bool) {
+        let Place { census, load, health, window, .. } = &*self.place;
+        let now = census.clock.now();
+        let took = now.saturating_sub(self.since);
+        self.told = true;
+        load.observe(took, now, false);
+        window.answered(took, good.unwrap_or(true));
+        health.answered(now, self.claim, good, leaving, census);
+    }
+
+    /// The trailers of the answer.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        let (Some(leaving), Some(code)) = (self.outstanding.take(), trailers.get(GRPC_STATUS)) else {
+            return;
+        };
+        let Place { census, health, window, .. } = &*self.place;
+        let good = !census.ejection.load().is_bad_code(code.as_bytes());
+        if !good {
+            window.turned_bad();
+        }
+        health.answered(census.clock.now(), self.claim, Some(good), leaving, census);
+    }
+
+    /// The endpoint could not be reached, or broke the connection. How long that took says nothing.
+    pub(crate) fn failed(&mut self) {
+        let Place { census, health, window, .. } = &*self.place;
+        self.told = true;
+        window.lost();
+        health.failed(census.clock.now(), self.claim, census);
+    }
+
+    /// The deadline passed before the answer was whole.
+    pub(crate) fn expired(&mut self) {
+        let Place { census, health, window, .. } = &*self.place;
+        self.told = true;
+        window.lost();
+        health.expired(census.clock.now(), self.claim, census);
+    }
+
+    /// There will be no answer, and it is not the fault of the endpoint.
+    pub(crate) fn spared(&mut self) {
+        self.told = true;
+    }
+}
+
+impl<T> Drop for InFlight<T> {
+    fn drop(&mut self) {
+        let Place { census, load, .. } = &*self.place;
+        load.end();
+        if self.counted {
+            census.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.told {
+            return;
+        }
+        // The latency is at least as long as it was waited for.
+        let now = census.clock.now();
+        load.observe(now.saturating_sub(self.since), now, true);
+        if now >= self.until {
+            self.expired();
+        }
+    }
+}
+
+impl<T> Clone for Member<T> {
+    fn clone(&self) -> Self {
+        Self { endpoint: self.endpoint.clone(), place: self.place.clone(), claim: self.claim }
+    }
+}
