@@ -88,10 +88,10 @@ impl Section for Config {
         {
             findings.reject("hash_header", "the name of a header");
         }
-        if !(self.hash_bound >= 1.0) {
+        if self.hash_bound.is_nan() || self.hash_bound < 1.0 {
             findings.reject("hash_bound", "at least 1");
         }
-        if !(self.zone_spill >= 1.0) {
+        if self.zone_spill.is_nan() || self.zone_spill < 1.0 {
             findings.reject("zone_spill", "at least 1");
         }
         if !(0.0..=1.0).contains(&self.panic_threshold) {

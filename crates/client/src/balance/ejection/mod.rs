@@ -101,7 +101,7 @@ impl Section for Config {
         if !(0.0..=1.0).contains(&self.max_ejected) {
             findings.reject("max_ejected", "a share between 0 and 1");
         }
-        if !(self.success_rate_deviations >= 0.0) {
+        if self.success_rate_deviations.is_nan() || self.success_rate_deviations < 0.0 {
             findings.reject("success_rate_deviations", "0 or more; 0 turns it off");
         }
         if !(self.latency_factor == 0.0 || self.latency_factor > 1.0) {

@@ -108,7 +108,7 @@ mod tests {
         let mut all = vec![seen(200, 1, 100.0); 10];
         all[3] = seen(200, 100, 100.0);
         assert_eq!(sweep(&all, &config), [(3, Reason::SuccessRate)]);
-        assert_eq!(sweep(&vec![seen(200, 100, 100.0); 10], &config), [], "all the same: no outlier");
+        assert_eq!(sweep(&[seen(200, 100, 100.0); 10], &config), [], "all the same: no outlier");
         all.truncate(4);
         assert_eq!(sweep(&all, &config), [], "too few to compare");
         let mut few = vec![seen(200, 0, 100.0); 10];

@@ -233,12 +233,11 @@ impl<T> Known<T> {
             }
         }
         let [here, elsewhere, ..] = &self.tiers;
-        if !here.range.is_empty() {
-            if elsewhere.range.is_empty() || random.f64() < self.share_of_zone(census) {
-                if let Some(index) = self.draw(here, look, random) {
-                    return Some(self.spill(index, elsewhere, look, random));
-                }
-            }
+        if !here.range.is_empty()
+            && (elsewhere.range.is_empty() || random.f64() < self.share_of_zone(census))
+            && let Some(index) = self.draw(here, look, random)
+        {
+            return Some(self.spill(index, elsewhere, look, random));
         }
         if let Some(index) = self.draw(elsewhere, look, random) {
             return Some(index);
