@@ -29,6 +29,9 @@ const ALLOWED: [(&str, &[&str]); 3] = [
 /// A program that looks at services from outside; its tests may start some.
 const BLACK_BOX: &str = "mainstay-cli";
 
+/// Rules about descriptions: of the workspace it uses nothing, so that also the program from outside may use it.
+const INTERFACE: &str = "mainstay-interface";
+
 /// One package of the workspace, and what it takes from the workspace.
 #[derive(Debug)]
 struct Member {
@@ -137,7 +140,8 @@ fn forbidden_edges(members: &[Member]) -> Vec<String> {
     for member in members.iter().filter(|member| member.is_ours_to_order) {
         for used in member.uses.iter().filter(|used| workspace.contains(used.name.as_str())) {
             let is_allowed = match member.name.as_str() {
-                BLACK_BOX => used.is_for_tests,
+                BLACK_BOX => used.is_for_tests || used.name == INTERFACE,
+                INTERFACE => false,
                 FACADE => ordered.contains(used.name.as_str()) && used.name != BLACK_BOX,
                 name => allowed_for(name).contains(&used.name.as_str()),
             };
@@ -282,7 +286,8 @@ mod rules {
             crate_that_uses("mainstay-client", &[CORE, "mainstay-discovery"]),
             crate_that_uses("mainstay-gateway", &[CORE, "mainstay-client", "mainstay-auth"]),
             crate_that_uses(FACADE, &[CORE, "mainstay-gateway", "mainstay-client"]),
-            crate_that_uses(BLACK_BOX, &[]),
+            crate_that_uses(INTERFACE, &[]),
+            crate_that_uses(BLACK_BOX, &[INTERFACE]),
             Member { is_ours_to_order: false, ..crate_that_uses("shop", &[FACADE, BLACK_BOX]) },
         ];
         members.retain(|member| member.name != extra.name);
@@ -341,6 +346,15 @@ mod rules {
         assert_eq!(found(crate_that_uses(BLACK_BOX, &[CORE])), ["mainstay-cli -> mainstay-core"]);
         assert_eq!(found(for_its_tests(crate_that_uses(BLACK_BOX, &["shop"]))), [""; 0]);
         assert_eq!(found(crate_that_uses(FACADE, &[BLACK_BOX])), ["mainstay -> mainstay-cli"]);
+    }
+
+    #[test]
+    fn the_rules_about_descriptions_use_nothing() {
+        assert_eq!(found(crate_that_uses(INTERFACE, &[CORE])), ["mainstay-interface -> mainstay-core"]);
+        assert_eq!(
+            found(crate_that_uses("mainstay-client", &[INTERFACE])),
+            ["mainstay-client -> mainstay-interface"]
+        );
     }
 
     #[test]

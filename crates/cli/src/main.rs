@@ -1,9 +1,13 @@
 //! The `mainstay` command.
 //!
 //! `mainstay conform URL` checks a running service, in whatever language it is written, against the service
-//! contract (`docs/contract.md`). The crate depends on nothing else of the workspace, so that the judge shares
-//! no code with the judged.
+//! contract (`docs/contract.md`). It uses nothing else of the workspace, so that the judge shares no code with the
+//! judged.
+//!
+//! `mainstay compat OLD NEW` says what of a service's new description breaks its callers (`docs/interfaces.md`), by the
+//! rules of `mainstay-interface`, which no running service uses.
 
+mod compat;
 mod conform;
 
 use std::process::ExitCode;
@@ -21,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Check a running service against the service contract, from outside
     Conform(Box<conform::Options>),
+    /// Tell what of a service's new OpenAPI description breaks those who call it by the old one
+    Compat(compat::Options),
 }
 
 // One thread is plenty: the suite waits for the service, it does not race it.
@@ -28,5 +34,6 @@ enum Command {
 async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Conform(options) => conform::main(*options).await,
+        Command::Compat(options) => compat::main(&options),
     }
 }
