@@ -140,7 +140,7 @@ impl Client {
         let context = RequestContext::current();
         let deadline = outgoing::deadline(context.as_ref(), &parts.headers, policy.config.timeout.get());
         outgoing::propagate(context.as_ref(), &mut parts.headers);
-        let repeat = Repeat::of(&parts.method, &parts.headers, &parts.extensions);
+        let repeat = Repeat::of(&parts, &policy.config.retry);
         let key = policy.key(&parts.headers, &parts.extensions);
         parts.extensions.clear();
         let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat, key);

@@ -17,6 +17,8 @@ const DOUBLINGS: usize = 27;
 const BUCKETS: usize = STEPS * DOUBLINGS;
 /// About this many answers of a span are counted. More say no more, and cores would fight over the counters.
 const WANTED: u32 = 4096;
+/// How old a percentile may be that is used with each call.
+const REFRESH: Duration = Duration::from_millis(100);
 /// From fewer no percentile is told.
 const FEWEST: u32 = 20;
 
@@ -30,7 +32,17 @@ pub(crate) struct Latency {
     began: AtomicU64,
     /// One answer of this many is counted.
     one_of: AtomicU32,
+    recent: Recent,
     epoch: Instant,
+}
+
+/// A percentile that was worked out a moment ago.
+#[derive(Debug, Default)]
+struct Recent {
+    /// In nanoseconds; zero where too few answers are known.
+    value: AtomicU64,
+    /// Until when it will do, in nanoseconds since `epoch`.
+    until: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -44,6 +56,7 @@ impl Latency {
             current: AtomicUsize::new(0),
             began: AtomicU64::new(0),
             one_of: AtomicU32::new(1),
+            recent: Recent::default(),
             epoch: Instant::now(),
         }
     }
@@ -81,6 +94,21 @@ impl Latency {
             left == 0
         });
         index.map(upper)
+    }
+
+    /// As [`Latency::percentile`], for whoever asks with each call, and always for the same share: worked out anew ten
+    /// times a second.
+    pub(crate) fn recent_percentile(&self, share: f64) -> Option<Duration> {
+        let now = self.epoch.elapsed().as_nanos() as u64;
+        let Recent { value, until } = &self.recent;
+        // While nothing is known there is little to look at.
+        if now >= until.load(Ordering::Relaxed) || value.load(Ordering::Relaxed) == 0 {
+            let found = self.percentile(share).unwrap_or_default();
+            value.store(found.as_nanos() as u64, Ordering::Relaxed);
+            until.store(now + REFRESH.as_nanos() as u64, Ordering::Relaxed);
+        }
+        let found = value.load(Ordering::Relaxed);
+        (found > 0).then(|| Duration::from_nanos(found))
     }
 
     /// Begins the next span when the current one is over.
@@ -164,6 +192,20 @@ mod tests {
             (0..100).for_each(|_| latency.record(Duration::from_millis(3), Instant::now()));
         }
         within(0.99, 3.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recent_percentile_follows_the_measured_one() {
+        let latency = Latency::new();
+        assert_eq!(latency.recent_percentile(0.5), None);
+        (0..FEWEST).for_each(|_| latency.record(Duration::from_millis(3), Instant::now()));
+        let before = latency.recent_percentile(0.5).unwrap();
+        assert_eq!(Some(before), latency.percentile(0.5));
+        (0..FEWEST * 9).for_each(|_| latency.record(Duration::from_millis(9), Instant::now()));
+        assert_eq!(latency.recent_percentile(0.5), Some(before), "not yet looked at again");
+        tokio::time::advance(REFRESH).await;
+        assert_eq!(latency.recent_percentile(0.5), latency.percentile(0.5));
+        assert_ne!(latency.recent_percentile(0.5), Some(before));
     }
 
     #[tokio::test(start_paused = true)]

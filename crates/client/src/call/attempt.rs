@@ -74,7 +74,7 @@ impl Scene<'_> {
         if !hedge.enabled || !self.may_repeat() || self.before > 0 {
             return None;
         }
-        self.target.latency.percentile(hedge.percentile)
+        self.target.latency.recent_percentile(hedge.percentile)
     }
 
     /// Whether anything that is safe to do twice may be done twice.

@@ -40,13 +40,13 @@ pub(crate) mod backoff;
 mod budget;
 pub(crate) mod payload;
 
-use http::{Extensions, HeaderMap, HeaderName, Method};
+use http::{HeaderName, request::Parts};
 use mainstay_core::config::{ByteSize, Duration, Findings, Section};
 use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
 
-use crate::config::layered::layered;
+use crate::{config::layered::layered, outgoing};
 
 layered! {
     /// The table `client.retry`: what is sent again, and how often.
@@ -60,6 +60,9 @@ layered! {
         statuses: Vec<u16> = Vec::new(),
         /// gRPC codes after which idempotent requests are sent again. Default: none.
         codes: Vec<Code> = Vec::new(),
+        /// gRPC methods that are idempotent, such as `/inventory.v1.Inventory/Get`; with `/` at the end all of a service,
+        /// `/inventory.v1.Inventory/`. Default: none.
+        idempotent: Vec<String> = Vec::new(),
         /// Up to so long is waited before the first repeat, doubled with each further one. Where nothing was processed
         /// and there is another endpoint nothing is waited. Default `25ms`.
         backoff: Duration = Duration::from_millis(25),
@@ -82,6 +85,12 @@ impl Section for Config {
         }
         if !self.statuses.iter().all(|status| (400..=599).contains(status)) {
             findings.reject("statuses", "statuses of errors, 400 to 599");
+        }
+        let is_method = |path: &String| path.strip_prefix('/').is_some_and(|path| path.contains('/'));
+        if !self.idempotent.iter().all(is_method) {
+            let expected =
+                "gRPC methods, such as `/inventory.v1.Inventory/Get`, or services, with `/` at the end";
+            findings.reject("idempotent", expected);
         }
         if self.backoff > self.max_backoff {
             findings.reject("backoff", format_args!("at most `max_backoff` ({})", self.max_backoff));
@@ -145,9 +154,19 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 impl Repeat {
     /// What is known of a request; `None` is one that must not be done twice.
-    pub(crate) fn of(method: &Method, headers: &HeaderMap, extensions: &Extensions) -> Option<Self> {
-        let declared = extensions.get::<Self>().copied();
-        let is_idempotent = || method.is_idempotent() || headers.contains_key(IDEMPOTENCY_KEY);
+    pub(crate) fn of(request: &Parts, config: &Config) -> Option<Self> {
+        let listed = |path: &str| {
+            let is_it = |listed: &str| path == listed || (listed.ends_with('/') && path.starts_with(listed));
+            config.idempotent.iter().any(|listed| is_it(listed))
+        };
+        let is_idempotent = || {
+            request.method.is_idempotent()
+                || request.headers.contains_key(IDEMPOTENCY_KEY)
+                || (!config.idempotent.is_empty()
+                    && outgoing::is_grpc(&request.headers)
+                    && listed(request.uri.path()))
+        };
+        let declared = request.extensions.get::<Self>().copied();
         declared.or_else(|| is_idempotent().then_some(Self::Idempotent))
     }
 }
@@ -174,13 +193,17 @@ pub(crate) fn is_safe(failure: Failure, repeat: Option<Repeat>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Method, Request, header::CONTENT_TYPE};
 
     use super::*;
 
+    fn parts(method: &Method, path: &str) -> Parts {
+        Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    }
+
     #[test]
     fn what_may_have_been_done_is_not_done_twice() {
-        let of = |method: &Method| Repeat::of(method, &HeaderMap::new(), &Extensions::new());
+        let of = |method: &Method| Repeat::of(&parts(method, "/"), &Config::default());
         for method in [Method::POST, Method::PATCH, Method::CONNECT] {
             assert!(!is_safe(Failure::Unknown, of(&method)), "{method}");
             assert!(is_safe(Failure::NotProcessed, of(&method)), "{method}");
@@ -194,14 +217,29 @@ mod tests {
 
     #[test]
     fn the_caller_knows_better_than_the_method() {
-        let mut headers = HeaderMap::new();
-        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static("\"7\""));
-        let mut extensions = Extensions::new();
-        assert_eq!(Repeat::of(&Method::POST, &headers, &extensions), Some(Repeat::Idempotent));
-        extensions.insert(Repeat::Never);
-        assert_eq!(Repeat::of(&Method::GET, &headers, &extensions), Some(Repeat::Never));
+        let config = Config::default();
+        let mut post = parts(&Method::POST, "/");
+        post.headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static("\"7\""));
+        assert_eq!(Repeat::of(&post, &config), Some(Repeat::Idempotent));
+        post.extensions.insert(Repeat::Never);
+        assert_eq!(Repeat::of(&post, &config), Some(Repeat::Never));
         assert!(!is_safe(Failure::NotProcessed, Some(Repeat::Never)));
-        extensions.insert(Repeat::Idempotent);
-        assert_eq!(Repeat::of(&Method::POST, &HeaderMap::new(), &extensions), Some(Repeat::Idempotent));
+        let mut post = parts(&Method::POST, "/");
+        post.extensions.insert(Repeat::Idempotent);
+        assert_eq!(Repeat::of(&post, &config), Some(Repeat::Idempotent));
+    }
+
+    #[test]
+    fn methods_of_grpc_are_idempotent_where_they_are_listed() {
+        let idempotent = vec!["/a.Stock/Get".to_owned(), "/a.Catalog/".to_owned()];
+        let config = Config { idempotent, ..Config::default() };
+        let of = |path: &str, content_type: &'static str| {
+            let mut parts = parts(&Method::POST, path);
+            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            Repeat::of(&parts, &config).is_some()
+        };
+        assert!(of("/a.Stock/Get", "application/grpc") && of("/a.Catalog/List", "application/grpc+proto"));
+        assert!(!of("/a.Stock/GetAll", "application/grpc") && !of("/a.Stock/Take", "application/grpc"));
+        assert!(!of("/a.Stock/Get", "application/json"), "another API that has the same path");
     }
 }
