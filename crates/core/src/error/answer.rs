@@ -6,7 +6,7 @@
 //! over HTTP2", which keeps trailers-only responses in the header fields).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::{Error, PROBLEM_JSON, Problem};
@@ -112,8 +112,16 @@ impl Error {
         })
     }
 
-    #[cfg(feature = "grpc")]
     fn write_grpc(self, headers: &mut HeaderMap) {
+        if let Some(delay) = self.retry_after() {
+            let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            headers.insert(PUSHBACK, HeaderValue::from(millis));
+        }
+        self.write_grpc_status(headers);
+    }
+
+    #[cfg(feature = "grpc")]
+    fn write_grpc_status(self, headers: &mut HeaderMap) {
         let status = tonic::Status::from(self);
         if status.add_header(headers).is_err() {
             headers.insert("grpc-status", HeaderValue::from(super::Kind::Internal.grpc_code()));
@@ -121,7 +129,7 @@ impl Error {
     }
 
     #[cfg(not(feature = "grpc"))]
-    fn write_grpc(self, headers: &mut HeaderMap) {
+    fn write_grpc_status(self, headers: &mut HeaderMap) {
         self.log();
         let kind = self.kind();
         headers.insert("grpc-status", HeaderValue::from(kind.grpc_code()));
@@ -131,6 +139,10 @@ impl Error {
         }
     }
 }
+
+/// When to come back, for the retries that gRPC clients have built in (gRFC A6); the details of a status are for people's
+/// own code.
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// A problem document as a response.
 pub(super) fn problem(problem: &Problem, error: &Error) -> Response<Full<Bytes>> {
@@ -228,6 +240,18 @@ mod tests {
                 assert_eq!(info.metadata["trace_id"], context.trace().trace_id().to_string());
             }
         }
+    }
+
+    #[test]
+    fn over_grpc_retries_are_told_when_to_come_back() {
+        let error = Error::new(Kind::Unavailable).with_retry_after(std::time::Duration::from_millis(1500));
+        let trailers = error.into_trailers(&RequestContext::new());
+        assert_eq!(
+            (&trailers["grpc-status"], &trailers["grpc-retry-pushback-ms"]),
+            (&"14".parse().unwrap(), &"1500".parse().unwrap())
+        );
+        let trailers = Error::new(Kind::Unavailable).into_trailers(&RequestContext::new());
+        assert!(!trailers.contains_key("grpc-retry-pushback-ms"));
     }
 
     #[test]
