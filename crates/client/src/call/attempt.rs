@@ -156,6 +156,12 @@ impl Scene<'_> {
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await
         {
+            if outcome == Outcome::Success
+                && let Pushback::After(delay) = pushback
+            {
+                // Its trailers said so.
+                member.place.push_back(delay);
+            }
             return Ended::Refused { response, pushback, place: member.place };
         }
         Ended::Answered(response)
