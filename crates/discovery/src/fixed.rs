@@ -33,6 +33,11 @@ impl Config {
     pub fn services(&self) -> impl Iterator<Item = &ServiceName> {
         self.services.keys()
     }
+
+    pub(crate) fn into_endpoints(self) -> BTreeMap<ServiceName, Vec<Endpoint>> {
+        let endpoints = |entries: Vec<Entry>| entries.into_iter().map(|Entry(endpoint)| endpoint).collect();
+        self.services.into_iter().map(|(name, entries)| (name, endpoints(entries))).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,8 @@
 //! | [`registry`] | the choice of a registry by configuration, and what is shown of it |
 //! | [`memory`] | a registry within the process |
 //! | [`fixed`] | endpoints from the configuration |
+//! | [`file`] | endpoints from a file that is watched |
+//! | [`dns`] | endpoints from the DNS (feature `dns`) |
 //! | `gossip` | a registry between processes, without a server (feature `gossip`) |
 //!
 //! Invariants: reading the endpoints takes no lock; what was known stays known when its source goes away; a
@@ -34,15 +36,20 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod dns;
 pub mod endpoint;
+pub mod file;
 pub mod fixed;
 #[cfg(feature = "gossip")]
 pub mod gossip;
+#[cfg(any(feature = "dns", feature = "kubernetes"))]
+mod lookup;
 pub mod memory;
 pub mod name;
 pub mod register;
 pub mod registry;
 pub mod resolve;
+mod standing;
 pub mod watch;
 
 pub use endpoint::{Address, Endpoint, Health, Host, Place, Protocol};
@@ -61,28 +68,21 @@ pub struct Config {
     /// `orders = ["http://127.0.0.1:8081", "unix:/run/orders.sock"]`. Empty by default.
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
-    /// The registry that services of this process are registered in, and others are looked up in: `memory`, or
-    /// `gossip` with the feature of that name. None by default.
+    /// The registry that services of this process are registered in, and others are looked up in: `memory`, `file`, or
+    /// with the feature of that name `gossip` or `dns`. None by default.
     pub registry: Option<registry::Kind>,
     /// The host name or IP address by which others reach the services of this process, without a port. Default: what a
     /// listener is bound to; where that is `0.0.0.0` or `[::]`, the address of this host towards the registry.
     pub advertise: Option<Host>,
     /// The zone that this process is in: a name for what fails together and is near. None by default.
     pub zone: Option<String>,
+    /// `[discovery.file]`: the file that is watched, for the registry `file`.
+    pub file: file::Config,
+    /// `[discovery.dns]`: what is asked of whom, for the registry `dns`.
+    pub dns: dns::Config,
     /// `[discovery.gossip]`: the registry between the processes themselves.
     #[cfg(feature = "gossip")]
     pub gossip: gossip::Config,
-}
-
-impl mainstay_core::config::Section for Config {
-    #[cfg_attr(
-        not(feature = "gossip"),
-        expect(unused_variables, reason = "nothing else can be wrong together")
-    )]
-    fn check(&self, findings: &mut mainstay_core::config::Findings) {
-        #[cfg(feature = "gossip")]
-        findings.within("gossip", |findings| self.gossip.check(findings));
-    }
 }
 
 #[cfg(doctest)]

@@ -7,11 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use mainstay_core::task::Tasks;
+use mainstay_core::{
+    config::{Findings, Section},
+    task::Tasks,
+};
 use serde::{Deserialize, Serialize};
 use tokio::net::UdpSocket;
 
-use crate::{Config, Register, Resolve, ServiceName, memory};
+#[cfg(feature = "dns")]
+use crate::dns;
+use crate::{Config, Register, Resolve, ServiceName, file, memory};
 
 /// A registry that takes registrations, resolves names, and shows how it is.
 ///
@@ -41,6 +46,35 @@ pub enum Kind {
     /// [`gossip::Gossip`](crate::gossip::Gossip): between the processes themselves.
     #[cfg(feature = "gossip")]
     Gossip,
+    /// [`file::Registry`]: a file that is watched.
+    File,
+    /// The DNS, see [`dns`](crate::dns). Needs the feature `dns`.
+    Dns,
+}
+
+impl Kind {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            #[cfg(feature = "gossip")]
+            Self::Gossip => "gossip",
+            Self::File => "file",
+            Self::Dns => "dns",
+        }
+    }
+
+    /// Whether this program was built with it.
+    #[must_use]
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Self::Memory | Self::File => true,
+            #[cfg(feature = "gossip")]
+            Self::Gossip => true,
+            Self::Dns => cfg!(feature = "dns"),
+        }
+    }
 }
 
 /// How a registry is.
@@ -131,6 +165,29 @@ pub struct Unusable {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        if let Some(kind) = self.registry.filter(|kind| !kind.is_built_in()) {
+            let name = kind.name();
+            findings.reject(
+                "registry",
+                format_args!(
+                    "one that this program was built with: `{name}` needs the feature `{name}` of mainstay"
+                ),
+            );
+        }
+        if self.registry == Some(Kind::File) && self.file.path.is_none() {
+            findings.reject("file.path", "the path of the file, since `discovery.registry` is `file`");
+        }
+        if self.registry == Some(Kind::Dns) && self.dns.name.is_none() {
+            findings.reject("dns.name", "the name to ask for, since `discovery.registry` is `dns`");
+        }
+        findings.within("dns", |findings| self.dns.check(findings));
+        #[cfg(feature = "gossip")]
+        findings.within("gossip", |findings| self.gossip.check(findings));
+    }
+}
+
 impl Config {
     /// The registry that `registry` names, `None` where it names none. Its background work belongs to `tasks`.
     ///
@@ -142,13 +199,20 @@ impl Config {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn connect(&self, tasks: &Tasks) -> Result<Option<Arc<dyn Registry>>, Unusable> {
-        let _ = tasks;
-        Ok(match self.registry {
-            None => None,
-            Some(Kind::Memory) => Some(Arc::new(memory::Registry::new())),
+        let Some(kind) = self.registry else { return Ok(None) };
+        Ok(Some(match kind {
+            Kind::Memory => Arc::new(memory::Registry::new()),
             #[cfg(feature = "gossip")]
-            Some(Kind::Gossip) => Some(Arc::new(crate::gossip::Gossip::start(&self.gossip, tasks).await?)),
-        })
+            Kind::Gossip => Arc::new(crate::gossip::Gossip::start(&self.gossip, tasks).await?),
+            Kind::File => Arc::new(file::Registry::open(&self.file, tasks).await?),
+            #[cfg(feature = "dns")]
+            Kind::Dns => Arc::new(dns::registry(&self.dns, tasks)?),
+            #[cfg(not(feature = "dns"))]
+            kind => {
+                let what = format!("this program was built without the feature `{}`", kind.name());
+                return Err(Unusable { registry: kind.name(), what, source: None });
+            }
+        }))
     }
 }
 

@@ -12,8 +12,13 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 4] =
-    [("curl", "curl"), ("h2load", "nghttp2-client"), ("nghttp", "nghttp2-client"), ("python3", "python3")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
+    ("nghttp", "nghttp2-client"),
+    ("nsd", "nsd"),
+    ("python3", "python3"),
+];
 
 /// Ends well if every `name==version` given is installed. Uses the standard library alone, because the
 /// environment may be half made.
@@ -70,7 +75,7 @@ impl Missing {
         // Debian keeps what makes an environment in a package of its own.
         let lacks_venv = !environment_is_ready
             && !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]));
-        Self::among(is_on_path, lacks_venv, !environment_is_ready)
+        Self::among(is_there, lacks_venv, !environment_is_ready)
     }
 
     fn among(is_there: impl Fn(&str) -> bool, lacks_venv: bool, environment: bool) -> Self {
@@ -153,6 +158,11 @@ impl Environment {
     }
 }
 
+/// Debian keeps servers out of the path of ordinary users, who may start them all the same.
+fn is_there(program: &str) -> bool {
+    is_on_path(program) || Path::new("/usr/sbin").join(program).is_file()
+}
+
 fn is_root() -> bool {
     succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]))
 }
@@ -221,9 +231,9 @@ mod tests {
     fn two_programs_of_one_package_are_installed_by_one_command() {
         let missing = Missing::among(|program| program == "python3", false, false);
         let told = missing.told(&environment(), false, "because");
-        assert!(told.contains("curl, h2load, nghttp (because)"), "{told}");
+        assert!(told.contains("curl, h2load, nghttp, nsd (because)"), "{told}");
         assert!(
-            told.contains("sudo apt-get install -y --no-install-recommends curl nghttp2-client\n"),
+            told.contains("sudo apt-get install -y --no-install-recommends curl nghttp2-client nsd\n"),
             "{told}"
         );
         assert!(!told.contains("venv"), "{told}");
@@ -235,7 +245,7 @@ mod tests {
         let command = told.lines().find(|line| line.contains("apt-get")).unwrap();
         assert_eq!(
             command.trim(),
-            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl nghttp2-client python3 \
+            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl nghttp2-client nsd python3 \
              python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );

@@ -214,7 +214,13 @@ impl<T> Known<T> {
 
     /// The index of one; `None` only if there are none. Those that were tried already, or that are not available, are
     /// chosen only when no other is left: an endpoint that may fail is better than none.
-    fn choose(&self, look: &Look<'_, T>, key: Option<Key>, census: &Census, random: &mut Rng) -> Option<usize> {
+    fn choose(
+        &self,
+        look: &Look<'_, T>,
+        key: Option<Key>,
+        census: &Census,
+        random: &mut Rng,
+    ) -> Option<usize> {
         if self.slots.len() < 2 {
             return (self.slots.len() == 1).then_some(0);
         }
