@@ -75,7 +75,11 @@ impl Plan {
             Lifecycle::new().with_config(settings.lifecycle.clone()).with_drain(settings.drain.clone());
         let registry = Registry::new();
         let resolver = FirstOf::new(registry.clone()).or(Fixed::from(&settings.discovery.fixed));
-        let client = Client::builder().config(settings.client.clone()).build(resolver);
+        let mut client = Client::builder().config(settings.client.clone());
+        if let Some(zone) = &settings.discovery.zone {
+            client = client.zone(zone.as_str());
+        }
+        let client = client.build(resolver);
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
 

@@ -62,8 +62,7 @@ pub(crate) struct Inner {
 pub struct Builder {
     config: Config,
     locals: Locals,
-    zone: Option<Arc<str>>,
-    id: Option<String>,
+    origin: Origin,
 }
 
 impl Client {
@@ -259,27 +258,27 @@ impl Builder {
 
     /// In this zone: endpoints there are preferred (`client.balance.prefer_zone`). Default: none, all are alike.
     pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
-        self.zone = Some(zone.into());
+        self.origin = self.origin.with_zone(zone);
         self
     }
 
     /// With this name among all clients, such as that of the host or the pod; its subset of the endpoints
     /// (`client.balance.subset`) depends on it. Default: another one at each start.
-    pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
+    pub fn id(mut self, id: impl AsRef<str>) -> Self {
+        self.origin = self.origin.with_id(id);
         self
     }
 
     /// The client; `resolver` says where services are.
     #[must_use]
     pub fn build(self, resolver: impl Resolve) -> Client {
-        let Self { config, locals, zone, id } = self;
+        let Self { config, locals, origin } = self;
         Client(Arc::new(Inner {
             resolver: Box::new(resolver),
             locals,
             tasks: Tasks::new(),
             config: ArcSwap::from_pointee(config),
-            origin: Origin::new(zone, id.as_deref()),
+            origin,
             changing: Mutex::new(()),
             targets: ArcSwap::default(),
         }))

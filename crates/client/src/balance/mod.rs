@@ -33,8 +33,8 @@ use http::HeaderName;
 use mainstay_core::config::{Duration, Findings, Section};
 
 pub use key::Key;
-pub(crate) use picker::{Origin, Picker};
-pub(crate) use place::{InFlight, Member, Place};
+pub use picker::{Origin, Picker};
+pub use place::{InFlight, Member, Place};
 
 use crate::config::layered::layered;
 

@@ -24,7 +24,7 @@ const GRPC_STATUS: &str = "grpc-status";
 /// What outlives changes of what the registry says of an endpoint, as long as it is listed. `T` is what its user keeps
 /// for it, such as connections.
 #[derive(Debug)]
-pub(crate) struct Place<T> {
+pub struct Place<T> {
     /// The same for the same place in all processes.
     hash: u64,
     pub(super) census: Arc<Census>,
@@ -36,7 +36,7 @@ pub(crate) struct Place<T> {
 
 /// An endpoint that was chosen, and its place. Cloning is cheap.
 #[derive(Debug)]
-pub(crate) struct Member<T> {
+pub struct Member<T> {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) place: Arc<Place<T>>,
     claim: Claim,
@@ -45,7 +45,7 @@ pub(crate) struct Member<T> {
 /// One request in flight, until dropped. Dropped before anything was said of it, it counts as given up: by the caller,
 /// or, where its deadline has passed by then, because the endpoint did not answer in time.
 #[derive(Debug)]
-pub(crate) struct InFlight<T> {
+pub struct InFlight<T> {
     place: Arc<Place<T>>,
     claim: Claim,
     since: u64,
@@ -76,7 +76,7 @@ impl<T> Place<T> {
 
     /// It asked to be left alone for `duration`, by `Retry-After` or `grpc-retry-pushback-ms`: it gets no requests for so
     /// long, at most for `ejection.max_pushback`, while there are others.
-    pub(crate) fn push_back(&self, duration: Duration) {
+    pub fn push_back(&self, duration: Duration) {
         self.health.pause(self.census.clock.now(), duration, &self.census);
     }
 }
@@ -94,8 +94,21 @@ impl<T> Member<T> {
         Self { endpoint, place, claim }
     }
 
+    /// Where it answers.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What is known of it; dereferences to what its user keeps for it.
+    #[must_use]
+    pub fn place(&self) -> &Arc<Place<T>> {
+        &self.place
+    }
+
     /// A request to it begins, and is of no use after `until`.
-    pub(crate) fn start(&self, until: Instant) -> InFlight<T> {
+    #[must_use = "the request counts as under way until this is dropped"]
+    pub fn start(&self, until: Instant) -> InFlight<T> {
         let census = &self.place.census;
         self.place.load.begin();
         let counted = census.counts_in_flight.load(Ordering::Relaxed);
@@ -117,7 +130,7 @@ impl<T> Member<T> {
 impl<T> InFlight<T> {
     /// The head of the answer is here. `leaving` if the endpoint asked for an end of the connection. The request stays in
     /// flight until its body is read.
-    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, leaving: bool) {
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, leaving: bool) {
         let good = self.place.census.ejection.load().is_good(status, headers);
         if good && is_grpc(headers) && !headers.contains_key(GRPC_STATUS) {
             self.outstanding = Some(leaving);
@@ -128,7 +141,7 @@ impl<T> InFlight<T> {
     }
 
     /// It was answered, and that was good or not, if it is known yet.
-    pub(crate) fn ended(&mut self, good: Option<bool>, leaving: bool) {
+    pub fn ended(&mut self, good: Option<bool>, leaving: bool) {
         let Place { census, load, health, window, .. } = &*self.place;
         let now = census.clock.now();
         let took = now.saturating_sub(self.since);
@@ -139,7 +152,7 @@ impl<T> InFlight<T> {
     }
 
     /// The trailers of the answer.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
         let (Some(leaving), Some(code)) = (self.outstanding.take(), trailers.get(GRPC_STATUS)) else {
             return;
         };
@@ -152,7 +165,7 @@ impl<T> InFlight<T> {
     }
 
     /// The endpoint could not be reached, or broke the connection. How long that took says nothing.
-    pub(crate) fn failed(&mut self) {
+    pub fn failed(&mut self) {
         let Place { census, health, window, .. } = &*self.place;
         self.told = true;
         window.lost();
@@ -160,7 +173,7 @@ impl<T> InFlight<T> {
     }
 
     /// The deadline passed before the answer was whole.
-    pub(crate) fn expired(&mut self) {
+    pub fn expired(&mut self) {
         let Place { census, health, window, .. } = &*self.place;
         self.told = true;
         window.lost();
@@ -168,7 +181,7 @@ impl<T> InFlight<T> {
     }
 
     /// There will be no answer, and it is not the fault of the endpoint.
-    pub(crate) fn spared(&mut self) {
+    pub fn spared(&mut self) {
         self.told = true;
     }
 }

@@ -36,9 +36,36 @@ const MANY: usize = 256;
 /// And not more often than leaves most of that thread's time free, nor later than this after a change.
 const LONGEST_DELAY: u64 = 250_000_000;
 
-/// Chooses among the endpoints that a [`Watch`] lists. Cloning is cheap and shares everything.
+/// Chooses among the endpoints that a [`Watch`] lists: the choice of the client as a piece of its own. Cloning is cheap
+/// and shares everything.
+///
+/// It keeps a `T` for each endpoint as long as that is listed, such as its connections. It sends nothing, and runs
+/// nothing in the background: what the registry says is taken over, and endpoints are compared, by the choices
+/// themselves; of more than a few hundred endpoints on tokio's threads for blocking work.
+///
+/// ```
+/// use mainstay_client::balance::{self, Config, Origin, Picker};
+/// use mainstay_discovery::{Endpoint, watch::Publisher};
+/// use tokio::time::{Duration, Instant};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let publisher = Publisher::new();
+/// publisher.publish([Endpoint::tcp("10.0.0.7", 80), Endpoint::tcp("10.0.0.8", 80)]);
+/// let picker: Picker<()> =
+///     Picker::new(publisher.watch(), Origin::default(), Config::default(), balance::ejection::Config::default());
+///
+/// let member = picker.choose(&[], None).expect("two are listed");
+/// let mut request = member.start(Instant::now() + Duration::from_secs(1));
+/// // The request is sent to `member.endpoint()`, and does not get there.
+/// request.failed();
+/// drop(request);
+/// let other = picker.choose(&[], None).expect("two are listed");
+/// assert_ne!(other.endpoint(), member.endpoint());
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Picker<T>(Arc<Inner<T>>);
+pub struct Picker<T>(Arc<Inner<T>>);
 
 #[derive(Debug)]
 struct Inner<T> {
@@ -56,18 +83,32 @@ struct Inner<T> {
     sweep_at: AtomicU64,
 }
 
-/// Where the client is, and who.
+/// Who chooses, and where that is.
 #[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    pub(crate) zone: Option<Arc<str>>,
+pub struct Origin {
+    pub(super) zone: Option<Arc<str>>,
     /// What its subset depends on.
-    pub(crate) id: u64,
+    pub(super) id: u64,
 }
 
 impl Origin {
-    /// Without an `id`, of one that nobody else has.
-    pub(crate) fn new(zone: Option<Arc<str>>, id: Option<&str>) -> Self {
-        Self { zone, id: id.map_or_else(|| fastrand::u64(..), |id| Key::of(id).hash()) }
+    /// In this zone: endpoints there are preferred.
+    #[must_use]
+    pub fn with_zone(self, zone: impl Into<Arc<str>>) -> Self {
+        Self { zone: Some(zone.into()), ..self }
+    }
+
+    /// With this name among all clients, such as that of the host or the pod; its subset of the endpoints depends on it.
+    #[must_use]
+    pub fn with_id(self, id: impl AsRef<str>) -> Self {
+        Self { id: Key::of(id.as_ref()).hash(), ..self }
+    }
+}
+
+/// In no zone, and with an id that nobody else has.
+impl Default for Origin {
+    fn default() -> Self {
+        Self { zone: None, id: fastrand::u64(..) }
     }
 }
 
@@ -81,7 +122,9 @@ struct Look<'a, T> {
 }
 
 impl<T: Default + Send + Sync + 'static> Picker<T> {
-    pub(crate) fn new(watch: Watch, origin: Origin, config: Config, ejection: ejection::Config) -> Self {
+    /// Of the endpoints in `watch`, as `config` and `ejection` say.
+    #[must_use]
+    pub fn new(watch: Watch, origin: Origin, config: Config, ejection: ejection::Config) -> Self {
         let sweep_every = nanos(ejection.interval.get());
         let census = Arc::new(Census::new(ejection));
         census.counts_in_flight.store(config.policy == Policy::Hash, Ordering::Relaxed);
@@ -104,7 +147,7 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
     }
 
     /// Choices that begin from now on are made so. What is known of endpoints stays.
-    pub(crate) fn configure(&self, config: Config, ejection: ejection::Config) {
+    pub fn configure(&self, config: Config, ejection: ejection::Config) {
         let inner = &self.0;
         inner.census.counts_in_flight.store(config.policy == Policy::Hash, Ordering::Relaxed);
         inner.census.ejection.store(Arc::new(ejection));
@@ -114,7 +157,8 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
 
     /// One endpoint to send a request to, not one of `tried` while there are others. `None` if there
     /// are none at all.
-    pub(crate) fn choose(&self, tried: &[Arc<Place<T>>], key: Option<Key>) -> Option<Member<T>> {
+    #[must_use]
+    pub fn choose(&self, tried: &[Arc<Place<T>>], key: Option<Key>) -> Option<Member<T>> {
         let inner = &*self.0;
         let now = inner.census.clock.now();
         let mut known = inner.known.load();
@@ -139,7 +183,9 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
         known.member(chosen?, Claim::Ordinary)
     }
 
-    pub(crate) fn state(&self, service: ServiceName) -> state::Target {
+    /// What is known of the endpoints now, under the name of their service.
+    #[must_use]
+    pub fn state(&self, service: ServiceName) -> state::Target {
         state::Target::new(service, &self.0.known.load(), &self.0.census)
     }
 

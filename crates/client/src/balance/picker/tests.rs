@@ -30,7 +30,7 @@ struct Bed {
 
 impl Bed {
     fn new(endpoints: Vec<Endpoint>, config: Config) -> Self {
-        Self::with(endpoints, config, ejection::Config::default(), Origin::new(None, Some("test")))
+        Self::with(endpoints, config, ejection::Config::default(), Origin::default().with_id("test"))
     }
 
     fn with(endpoints: Vec<Endpoint>, config: Config, ejection: ejection::Config, origin: Origin) -> Self {
@@ -46,7 +46,7 @@ impl Bed {
     }
 
     fn in_zone(zone: &str, endpoints: Vec<Endpoint>, config: Config) -> Self {
-        let origin = Origin::new(Some(zone.into()), Some("test"));
+        let origin = Origin::default().with_id("test").with_zone(zone);
         Self::with(endpoints, config, ejection::Config::default(), origin)
     }
 
@@ -400,7 +400,7 @@ async fn a_hot_key_does_not_put_more_than_the_bound_on_one_endpoint() {
 async fn a_subset_is_the_same_each_time_and_changes_by_one() {
     let config = Config { subset: 5, ..Config::default() };
     let of = |endpoints: Vec<Endpoint>, id: &str| {
-        let origin = Origin::new(None, Some(id));
+        let origin = Origin::default().with_id(id);
         let bed = Bed::with(endpoints, config.clone(), ejection::Config::default(), origin);
         let state = bed.picker.state("stock".parse().unwrap());
         let mut used: Vec<_> = state
