@@ -461,7 +461,7 @@ async fn ten_thousand_endpoints_are_sorted_away_from_the_callers() {
     // At once, from what was known.
     assert!(bed.picker.choose(&[], None).is_some());
     while bed.picker.state("stock".parse().unwrap()).listed != 9_999 {
-        bed.picker.choose(&[], None);
+        let _ = bed.picker.choose(&[], None);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(!bed.picker.0.working.load(Ordering::Relaxed) || bed.picker.choose(&[], None).is_some());
