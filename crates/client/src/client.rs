@@ -22,6 +22,7 @@ use crate::{
     Config, Locals, RequestBuilder,
     balance::Origin,
     call::Call,
+    check,
     error::Error,
     outgoing,
     pool::Settings,
@@ -141,6 +142,9 @@ impl Client {
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         let repeat = Repeat::of(&parts, &policy.config.retry);
         let key = policy.key(&parts.headers, &parts.extensions);
+        if let Some(check) = &policy.config.balance.health_check {
+            check::begin_if_due(target, check, &policy.pool);
+        }
         parts.extensions.clear();
         let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat, key);
         let answer = call.run(parts, body).await?;

@@ -31,6 +31,7 @@
 //! | `latency` | how long a service takes to answer, as live percentiles |
 //! | `target` | one service that is called |
 //! | [`balance`] | which endpoint: by load, in turn or by a key; those that fail are avoided |
+//! | `check` | health checks, where they are configured |
 //! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
 //!
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
@@ -42,6 +43,7 @@ pub mod balance;
 mod body;
 pub mod breaker;
 mod call;
+mod check;
 mod client;
 pub mod config;
 pub mod error;

@@ -8,7 +8,7 @@ use mainstay_discovery::{ServiceName, Watch};
 
 use crate::{
     Config,
-    balance::{self, Key, Origin, Picker},
+    balance::{self, Key, Origin, Picker, check::Check},
     breaker::Circuit,
     latency::Latency,
     limit::Limit,
@@ -68,6 +68,11 @@ impl Target {
     /// One endpoint to send a request to, not one of `tried` while there are others. `None` if there are none at all.
     pub(crate) fn choose(&self, tried: &[Arc<Place>], key: Option<Key>) -> Option<Member> {
         self.picker.choose(tried, key)
+    }
+
+    /// The endpoints to check, if that is due.
+    pub(crate) fn due_for_check(&self, check: &Check) -> Option<Vec<Member>> {
+        self.picker.due_for_check(check)
     }
 
     /// What is known of its endpoints now.

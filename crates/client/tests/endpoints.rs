@@ -18,7 +18,7 @@ use std::{
 use axum::{Router, http::StatusCode, routing::get};
 use mainstay_client::{
     Client, Config,
-    balance::{Key, Policy, ejection::Reason, state::State},
+    balance::{Key, Policy, check::Check, ejection::Reason, state::State},
     discovery::fixed::Fixed,
 };
 use mainstay_discovery::Endpoint;
@@ -269,4 +269,42 @@ async fn equal_keys_find_the_same_endpoint_by_header_and_by_extension() {
         seen.insert(by_header);
     }
     assert!(seen.len() > 1, "different users, different endpoints");
+}
+
+#[tokio::test]
+async fn health_checks_take_an_endpoint_out_and_bring_it_back() {
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_ready = ready.clone();
+    let check = move || async move {
+        if is_ready.load(Ordering::SeqCst) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    };
+    let router = Router::new().route("/", get(|| async { "checked" })).route("/ready", get(check));
+    let (checked, other) = (
+        Server::start(router).await,
+        Server::start(Router::new().route("/", get(|| async { "other" })).route("/ready", get(|| async {})))
+            .await,
+    );
+    let mut check = Check::default();
+    check.path = Some("/ready".to_owned());
+    check.interval = Duration::from_millis(20).into();
+    check.timeout = LONG.into();
+    let mut config = in_turn();
+    config.balance.health_check = Some(check);
+    let client = client(config, [checked.endpoint(), other.endpoint()]);
+    for (is_ready, wanted) in [(true, false), (false, true), (true, false)] {
+        ready.store(is_ready, Ordering::SeqCst);
+        let since = Instant::now();
+        answered(&client, 1, LONG).await;
+        while (state(&client, checked.address) == State::Unhealthy) != wanted {
+            assert!(since.elapsed() < LONG, "{:?}", client.targets());
+            answered(&client, 1, LONG).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if wanted {
+            for _ in 0..10 {
+                let text = client.get("http://stock/").send().await.unwrap().text().await.unwrap();
+                assert_eq!(text, "other");
+            }
+        }
+    }
 }

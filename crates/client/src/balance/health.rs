@@ -246,6 +246,14 @@ impl Health {
         }
     }
 
+    /// What the health checks say; without any, nothing speaks against it.
+    pub(super) fn checked(&self, now: u64, healthy: bool, census: &Census) {
+        // Most of the time it says what was said before.
+        if self.trouble().unhealthy == healthy {
+            self.change(now, census, |trouble| trouble.unhealthy = !healthy);
+        }
+    }
+
     /// Whether it is listed, and whether in the zone of this client.
     pub(super) fn list(&self, now: u64, listed: bool, here: bool, census: &Census) {
         self.change(now, census, |trouble| (trouble.counted.listed, trouble.counted.here) = (listed, here));

@@ -9,6 +9,7 @@
 //! | `ewma` | its load |
 //! | `health` | whether it is passed over |
 //! | [`ejection`] | when one that answers badly is taken out |
+//! | [`check`] | health checks: what they ask, and what their results add up to |
 //! | `census` | what is counted over all |
 //! | `key` | what a consistent hash is made of |
 //! | [`state`] | what is known of them, for people and pages |
@@ -19,6 +20,7 @@
 //! caller, away from the others: they go on with what was known.
 
 mod census;
+pub mod check;
 mod choice;
 pub mod ejection;
 mod ewma;
@@ -60,6 +62,8 @@ layered! {
         /// While fewer than this share of the endpoints are well, those that are ejected are used all the same, between 0
         /// and 1. Default 0.5.
         panic_threshold: f64 = 0.5,
+        /// Whether endpoints are asked if they work, besides being called. Default: no.
+        health_check: Option<check::Check> = None,
     }
 }
 
@@ -96,6 +100,9 @@ impl Section for Config {
         }
         if !(0.0..=1.0).contains(&self.panic_threshold) {
             findings.reject("panic_threshold", "a share between 0 and 1");
+        }
+        if let Some(check) = &self.health_check {
+            findings.within("health_check", |findings| check.check(findings));
         }
     }
 }

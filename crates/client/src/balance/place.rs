@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     census::Census,
+    check::{Check, Tally},
     ejection::Window,
     ewma::Load,
     health::{Claim, Health},
@@ -31,6 +32,7 @@ pub struct Place<T> {
     pub(super) load: Load,
     pub(super) health: Health,
     pub(super) window: Window,
+    checks: Tally,
     data: T,
 }
 
@@ -66,6 +68,7 @@ impl<T> Place<T> {
             load: Load::default(),
             health: Health::default(),
             window: Window::default(),
+            checks: Tally::default(),
             data,
         }
     }
@@ -104,6 +107,14 @@ impl<T> Member<T> {
     #[must_use]
     pub fn place(&self) -> &Arc<Place<T>> {
         &self.place
+    }
+
+    /// A health check found that it works, or does not.
+    pub(crate) fn checked(&self, good: bool, check: &Check) {
+        let Place { census, health, checks, .. } = &*self.place;
+        if let Some(healthy) = checks.add(good, check) {
+            health.checked(census.clock.now(), healthy, census);
+        }
     }
 
     /// A request to it begins, and is of no use after `until`.

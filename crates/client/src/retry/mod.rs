@@ -120,7 +120,7 @@ pub enum Code {
 }
 
 impl Code {
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Cancelled => 1,
             Self::Unknown => 2,

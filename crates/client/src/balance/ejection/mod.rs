@@ -12,7 +12,7 @@ use mainstay_core::config::{Duration, Findings, Section};
 
 pub(crate) use sweep::{Window, sweep};
 
-use crate::config::layered::layered;
+use crate::{config::layered::layered, retry::Code};
 
 layered! {
     /// The table `client.ejection`: when an endpoint that fails gets no requests for a while.
@@ -25,8 +25,8 @@ layered! {
         consecutive_failures: u32 = 5,
         /// Statuses that count as failures, from 100 to 999. Default 500, 502, 503, 504.
         statuses: Vec<u16> = vec![500, 502, 503, 504],
-        /// gRPC codes that count as failures, by number. Default 2 (`UNKNOWN`), 13 (`INTERNAL`), 14 (`UNAVAILABLE`).
-        grpc_codes: Vec<u16> = vec![2, 13, 14],
+        /// gRPC codes that count as failures. Default `unknown`, `internal`, `unavailable`.
+        codes: Vec<Code> = vec![Code::Unknown, Code::Internal, Code::Unavailable],
         /// How often the endpoints are compared with each other. Default `10s`.
         interval: Duration = Duration::from_secs(10),
         /// Compared are only endpoints that had so many requests in the interval. Default 100.
@@ -79,13 +79,11 @@ impl Config {
     pub(crate) fn is_bad_code(&self, code: &[u8]) -> bool {
         // The code is what a peer sent: more than two digits are none that is defined.
         let number = match code {
-            [one] if one.is_ascii_digit() => u16::from(one - b'0'),
-            [ten, one] if ten.is_ascii_digit() && one.is_ascii_digit() => {
-                u16::from(ten - b'0') * 10 + u16::from(one - b'0')
-            }
+            [one] if one.is_ascii_digit() => one - b'0',
+            [ten, one] if ten.is_ascii_digit() && one.is_ascii_digit() => (ten - b'0') * 10 + (one - b'0'),
             _ => return true,
         };
-        self.grpc_codes.contains(&number)
+        self.codes.iter().any(|code| code.number() == number)
     }
 }
 
@@ -112,9 +110,6 @@ impl Section for Config {
         }
         if self.statuses.iter().any(|status| !(100..=999).contains(status)) {
             findings.reject("statuses", "statuses from 100 to 999");
-        }
-        if self.grpc_codes.iter().any(|code| !(1..=16).contains(code)) {
-            findings.reject("grpc_codes", "codes from 1 to 16; 0 is OK");
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     Config, Key, Policy,
     census::{Census, nanos},
+    check::Check,
     ejection,
     health::Claim,
     known::{Known, Slot, Tier, Version},
@@ -81,6 +82,7 @@ struct Inner<T> {
     /// When `known` may be made anew, where that is much work; and when endpoints are compared next.
     renew_at: AtomicU64,
     sweep_at: AtomicU64,
+    check_at: AtomicU64,
 }
 
 /// Who chooses, and where that is.
@@ -143,6 +145,7 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
             working: AtomicBool::new(false),
             renew_at: AtomicU64::new(0),
             sweep_at,
+            check_at: AtomicU64::new(0),
         }))
     }
 
@@ -150,6 +153,15 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
     pub fn configure(&self, config: Config, ejection: ejection::Config) {
         let inner = &self.0;
         inner.census.counts_in_flight.store(config.policy == Policy::Hash, Ordering::Relaxed);
+        if config.health_check.is_none() {
+            let now = inner.census.clock.now();
+            inner
+                .known
+                .load()
+                .slots
+                .iter()
+                .for_each(|slot| slot.place.health.checked(now, true, &inner.census));
+        }
         inner.census.ejection.store(Arc::new(ejection));
         inner.config.store(Arc::new(config));
         inner.configured.fetch_add(1, Ordering::Release);
@@ -181,6 +193,20 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
             chosen = Some(index);
         }
         known.member(chosen?, Claim::Ordinary)
+    }
+
+    /// The endpoints to check, if that is due and nobody else does it. What the client does not use is not asked.
+    pub(crate) fn due_for_check(&self, check: &Check) -> Option<Vec<Member<T>>> {
+        let inner = &*self.0;
+        let (now, at) = (inner.census.clock.now(), inner.check_at.load(Ordering::Relaxed));
+        let next = now.saturating_add(nanos(check.interval.get()));
+        if at > now
+            || inner.check_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return None;
+        }
+        let known = inner.known.load();
+        Some((0..known.slots.len()).filter_map(|index| known.member(index, Claim::Ordinary)).collect())
     }
 
     /// What is known of the endpoints now, under the name of their service.
