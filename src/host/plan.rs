@@ -135,6 +135,10 @@ impl Plan {
             let pages = admin::Admin::new(health)
                 .with_status("lifecycle", move || observer.to_json())
                 .with_status("listeners", move || listeners.iter().map(Listener::to_json).collect())
+                .with_status("calls", {
+                    let client = client.clone();
+                    move || json!(client.targets())
+                })
                 .with_status("panics", move || panics.count().into())
                 .with_status("shed", move || {
                     let snapshots =

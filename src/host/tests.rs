@@ -100,6 +100,8 @@ async fn calls_are_made_as_the_file_says_also_when_it_changes() {
     let stock = "stock".parse().unwrap();
     let timeout = || running.client().config().for_service(&stock).timeout.as_secs();
     assert_eq!(timeout(), 3);
+    running.client().get("http://front/").send().await.unwrap();
+    assert_eq!(running.client().targets()[0].balance.service.as_str(), "front");
     std::fs::write(&file, "[client]\ntimeout = \"3s\"\nservices.stock.timeout = \"7s\"\n").unwrap();
     let changed = async {
         while timeout() != 7 {

@@ -27,6 +27,7 @@ use crate::{
     outgoing,
     pool::Settings,
     retry::Repeat,
+    state,
     target::{Policy, Target},
 };
 
@@ -172,12 +173,13 @@ impl Client {
         self.0.config.store(Arc::new(config));
     }
 
-    /// What is known of the endpoints of the services that were called so far, by name.
+    /// What is known of the services that were called so far, by name.
     #[must_use]
-    pub fn targets(&self) -> Vec<crate::balance::state::Target> {
-        let mut targets: Vec<_> = self.0.targets.load().values().map(|target| target.state()).collect();
-        targets.sort_by(|one, other| one.service.cmp(&other.service));
-        targets
+    pub fn targets(&self) -> Vec<state::Service> {
+        let targets = self.0.targets.load();
+        let mut services: Vec<_> = targets.values().map(|target| state::Service::of(target)).collect();
+        services.sort_by(|one, other| one.balance.service.cmp(&other.balance.service));
+        services
     }
 
     /// The services of this process that it calls as functions.

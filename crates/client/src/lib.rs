@@ -29,6 +29,7 @@
 //! | [`breaker`] | when a service that keeps failing is left alone |
 //! | [`limit`] | how many requests an endpoint is sent at once |
 //! | `latency` | how long a service takes to answer, as live percentiles |
+//! | [`state`] | what the client knows of the services, for people and pages |
 //! | `target` | one service that is called |
 //! | [`balance`] | which endpoint: by load, in turn or by a key; those that fail are avoided |
 //! | `check` | health checks, where they are configured |
@@ -58,6 +59,7 @@ pub mod pool;
 mod request;
 mod response;
 pub mod retry;
+pub mod state;
 mod target;
 
 pub use client::{Builder, Client, ResponseFuture};

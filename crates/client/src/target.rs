@@ -14,6 +14,7 @@ use crate::{
     limit::Limit,
     pool::{Pools, Settings},
     retry::Budget,
+    state::Counts,
 };
 
 pub(crate) type Member = balance::Member<Kept>;
@@ -26,6 +27,7 @@ pub(crate) struct Target {
     pub(crate) budget: Budget,
     pub(crate) latency: Latency,
     pub(crate) circuit: Circuit,
+    pub(crate) counts: Counts,
     policy: ArcSwap<Policy>,
     picker: Picker<Kept>,
 }
@@ -50,7 +52,15 @@ impl Target {
         let picker = Picker::new(watch, origin, balance, ejection);
         let (budget, latency) = (Budget::new(), Latency::new());
         let circuit = Circuit::new(policy.config.breaker.clone());
-        Self { service, budget, latency, circuit, policy: ArcSwap::from_pointee(policy), picker }
+        Self {
+            service,
+            budget,
+            latency,
+            circuit,
+            counts: Counts::default(),
+            policy: ArcSwap::from_pointee(policy),
+            picker,
+        }
     }
 
     /// How calls to it are made. Loaded once a call, so that one call is made by one policy.
@@ -76,7 +86,7 @@ impl Target {
     }
 
     /// What is known of its endpoints now.
-    pub(crate) fn state(&self) -> balance::state::Target {
+    pub(crate) fn endpoints(&self) -> balance::state::Target {
         self.picker.state(self.service.clone())
     }
 }

@@ -75,7 +75,7 @@ async fn answered(client: &Client, count: usize, patience: Duration) -> usize {
 fn state(client: &Client, address: SocketAddr) -> State {
     let targets = client.targets();
     let place = format!("http://{address}");
-    targets[0].endpoints.iter().find(|endpoint| endpoint.place == place).unwrap().state
+    targets[0].balance.endpoints.iter().find(|endpoint| endpoint.place == place).unwrap().state
 }
 
 /// A server in a process of its own: this program, started again for [`serve_until_told`].

@@ -94,6 +94,8 @@ async fn a_request_that_takes_longer_than_most_is_sent_to_another_endpoint_too()
         assert_eq!(tokio::time::timeout(LONG, get(&hedging)).await.unwrap().unwrap(), StatusCode::OK);
         met = one.asked();
     }
+    let state = &hedging.targets()[0];
+    assert!(state.hedges > 0 && state.p95_ms.is_some() && state.budget > 0, "{state:?}");
     // It is told that nobody waits any more.
     tokio::time::timeout(LONG, one.given_up.notified()).await.unwrap();
 }
@@ -154,6 +156,7 @@ async fn a_breaker_refuses_what_would_fail_and_says_when_to_come_back() {
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.retry_after().is_some());
     assert_eq!(asked.load(Ordering::Relaxed), 5);
+    assert_eq!(serde_json::to_value(client.targets()).unwrap()[0]["breaker"], "open");
 
     fails.store(false, Ordering::Relaxed);
     let closes = async {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
@@ -44,7 +45,8 @@ enum Now {
 }
 
 /// What a [`Circuit`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum State {
     /// Calls are let through.

@@ -90,6 +90,15 @@ impl Scene<'_> {
         self.deadline.remaining() > pause.saturating_add(usual)
     }
 
+    /// Takes a repeat or a hedge out of the budget, if it is there.
+    pub(super) fn is_paid_for(self) -> bool {
+        let paid = self.target.budget.withdraw();
+        if !paid {
+            self.target.counts.unpaid();
+        }
+        paid
+    }
+
     pub(super) fn request(self, parts: &Parts, body: Body, attempt: u32, version: Version) -> Request<Body> {
         let mut parts = parts.clone();
         outgoing::stamp(&mut parts.headers, self.before.saturating_add(attempt), self.deadline);

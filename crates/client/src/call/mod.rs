@@ -27,6 +27,7 @@ use crate::{
         backoff,
         payload::Payload,
     },
+    state::Extra,
     target::{Place, Policy, Target},
 };
 use attempt::{Chosen, Ended, Scene, discard, version};
@@ -154,7 +155,7 @@ impl<'a> Call<'a> {
                 && retry.budget > 0.0
                 && payload.is_left()
                 && scene.has_time_for_another(Duration::ZERO)
-                && scene.target.budget.withdraw();
+                && scene.is_paid_for();
             self.log(made, again, &outcome);
             if !again {
                 return outcome;
@@ -178,6 +179,7 @@ impl<'a> Call<'a> {
                 scene.target.budget.put_back();
                 return outcome;
             }
+            scene.target.counts.sent(Extra::Repeat);
             if let Ok(refusal) = outcome {
                 discard(refusal).await;
             }
@@ -216,7 +218,7 @@ impl<'a> Call<'a> {
         made: &mut u32,
     ) -> Option<(Chosen, Request<Body>, Version)> {
         let scene = self.scene;
-        if !scene.has_time_for_another(Duration::ZERO) || !scene.target.budget.withdraw() {
+        if !scene.has_time_for_another(Duration::ZERO) || !scene.is_paid_for() {
             return None;
         }
         let chosen = self.choose(tried).ok().filter(|chosen| {
@@ -227,6 +229,7 @@ impl<'a> Call<'a> {
             scene.target.budget.put_back();
             return None;
         };
+        scene.target.counts.sent(Extra::Hedge);
         tracing::debug!(service = %scene.target.service, endpoint = %chosen.member.endpoint.address(), "hedged");
         self.last = Some(chosen.member.endpoint.address().clone());
         let version = version(parts, chosen.member.endpoint.protocol());

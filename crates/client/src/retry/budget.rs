@@ -46,6 +46,12 @@ impl Budget {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
+    /// How many repeats it pays for now.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) / RETRY
+    }
+
     /// Puts back what was taken out and not used.
     pub(crate) fn put_back(&self) {
         self.0.fetch_add(RETRY, Ordering::Relaxed);
