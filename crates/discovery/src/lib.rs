@@ -15,6 +15,7 @@
 //! | [`file`] | endpoints from a file that is watched |
 //! | [`dns`] | endpoints from the DNS (feature `dns`) |
 //! | `gossip` | a registry between processes, without a server (feature `gossip`) |
+//! | [`etcd`], [`nats`], [`redis`] | registries behind a server, each with the feature of its name |
 //!
 //! Invariants: reading the endpoints takes no lock; what was known stays known when its source goes away; a
 //! registration ends when its [`Lease`] is dropped.
@@ -38,6 +39,7 @@
 
 pub mod dns;
 pub mod endpoint;
+pub mod etcd;
 pub mod file;
 pub mod fixed;
 #[cfg(feature = "gossip")]
@@ -46,8 +48,12 @@ pub mod gossip;
 mod lookup;
 pub mod memory;
 pub mod name;
+pub mod nats;
+pub mod redis;
 pub mod register;
 pub mod registry;
+#[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
+mod remote;
 pub mod resolve;
 mod standing;
 pub mod watch;
@@ -69,7 +75,7 @@ pub struct Config {
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
     /// The registry that services of this process are registered in, and others are looked up in: `memory`, `file`, or
-    /// with the feature of that name `gossip` or `dns`. None by default.
+    /// with the feature of that name `gossip`, `dns`, `etcd`, `nats` or `redis`. None by default.
     pub registry: Option<registry::Kind>,
     /// The host name or IP address by which others reach the services of this process, without a port. Default: what a
     /// listener is bound to; where that is `0.0.0.0` or `[::]`, the address of this host towards the registry.
@@ -83,6 +89,14 @@ pub struct Config {
     /// `[discovery.gossip]`: the registry between the processes themselves.
     #[cfg(feature = "gossip")]
     pub gossip: gossip::Config,
+    /// `[discovery.cache]`: keeps the endpoints of a registry behind a server (etcd, NATS, Redis) over a restart of the process. None by default.
+    pub cache: Option<registry::Cache>,
+    /// `[discovery.etcd]`: for the registry `etcd`.
+    pub etcd: etcd::Config,
+    /// `[discovery.nats]`: for the registry `nats`.
+    pub nats: nats::Config,
+    /// `[discovery.redis]`: for the registry `redis`.
+    pub redis: redis::Config,
 }
 
 #[cfg(doctest)]

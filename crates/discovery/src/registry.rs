@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
 use mainstay_core::{
-    config::{Findings, Section},
+    config::{Duration, Findings, Section},
     task::Tasks,
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use tokio::net::UdpSocket;
 
 #[cfg(feature = "dns")]
 use crate::dns;
+#[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
+use crate::remote::Remote;
 use crate::{Config, Register, Resolve, ServiceName, file, memory};
 
 /// A registry that takes registrations, resolves names, and shows how it is.
@@ -50,6 +53,12 @@ pub enum Kind {
     File,
     /// The DNS, see [`dns`](crate::dns). Needs the feature `dns`.
     Dns,
+    /// [etcd](crate::etcd). Needs the feature `etcd`.
+    Etcd,
+    /// A [NATS](crate::nats) key-value bucket. Needs the feature `nats`.
+    Nats,
+    /// [Redis](crate::redis) or Valkey. Needs the feature `redis`.
+    Redis,
 }
 
 impl Kind {
@@ -62,6 +71,9 @@ impl Kind {
             Self::Gossip => "gossip",
             Self::File => "file",
             Self::Dns => "dns",
+            Self::Etcd => "etcd",
+            Self::Nats => "nats",
+            Self::Redis => "redis",
         }
     }
 
@@ -73,7 +85,15 @@ impl Kind {
             #[cfg(feature = "gossip")]
             Self::Gossip => true,
             Self::Dns => cfg!(feature = "dns"),
+            Self::Etcd => cfg!(feature = "etcd"),
+            Self::Nats => cfg!(feature = "nats"),
+            Self::Redis => cfg!(feature = "redis"),
         }
+    }
+
+    /// Whether it stands behind a server, and `[discovery.cache]` is for it.
+    fn is_remote(self) -> bool {
+        matches!(self, Self::Etcd | Self::Nats | Self::Redis)
     }
 }
 
@@ -151,6 +171,31 @@ pub struct Registered {
     pub is_established: bool,
 }
 
+/// The table `[discovery.cache]`: the endpoints of a registry behind a server, kept over a restart of the process, so
+/// that one that starts while its registry is away calls what it knew.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Cache {
+    /// The file, in a folder that is there and can be written to. Each process has its own.
+    pub file: PathBuf,
+    /// What the registry has not confirmed for this long is not used after a restart. Default 1 h, at least 1 s.
+    #[serde(default = "Cache::an_hour")]
+    pub max_age: Duration,
+}
+
+impl Cache {
+    /// In `file`, for an hour.
+    #[must_use]
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), max_age: Self::an_hour() }
+    }
+
+    fn an_hour() -> Duration {
+        Duration::from_secs(3600)
+    }
+}
+
 /// The registry that was configured can't be made in this process. What can get better by itself, such as a server
 /// that is away, is not an error.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +208,37 @@ pub struct Unusable {
     pub what: String,
     /// Why not.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What is known of a server's certificate, and shown of ours. Whether TLS is spoken, the scheme of the address says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Tls {
+    /// The certificates of the authorities that may sign the server's, as a PEM file. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show the server, as a PEM file with its chain; goes with `key_file`. Default none.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of that certificate, as a PEM file. Default none.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Tls {
+    pub(crate) fn check(&self, findings: &mut Findings) {
+        if self.certificate_file.is_some() != self.key_file.is_some() {
+            findings.reject("certificate_file", "given together with `key_file`, or neither of them");
+        }
+    }
+}
+
+/// Whether the times of a registry behind a server go together.
+pub(crate) fn check_times(findings: &mut Findings, ttl: Duration, timeout: Duration) {
+    if !(Duration::from_secs(2)..=Duration::from_secs(3600)).contains(&ttl) {
+        findings.reject("ttl", "between 2s and 1h");
+    }
+    if timeout.get() < std::time::Duration::from_millis(50) || timeout.get() > ttl.get() / 2 {
+        findings.reject("timeout", format_args!("between 50ms and half of `ttl` ({ttl})"));
+    }
 }
 
 impl Section for Config {
@@ -182,7 +258,18 @@ impl Section for Config {
         if self.registry == Some(Kind::Dns) && self.dns.name.is_none() {
             findings.reject("dns.name", "the name to ask for, since `discovery.registry` is `dns`");
         }
+        if let Some(cache) = &self.cache {
+            if !self.registry.is_some_and(Kind::is_remote) {
+                findings.reject("cache", "given with a `registry` behind a server (etcd, nats, redis) only");
+            }
+            if cache.max_age < Duration::from_secs(1) {
+                findings.reject("cache.max_age", "at least 1s");
+            }
+        }
         findings.within("dns", |findings| self.dns.check(findings));
+        findings.within("etcd", |findings| self.etcd.check(findings));
+        findings.within("nats", |findings| self.nats.check(findings));
+        findings.within("redis", |findings| self.redis.check(findings));
         #[cfg(feature = "gossip")]
         findings.within("gossip", |findings| self.gossip.check(findings));
     }
@@ -207,7 +294,22 @@ impl Config {
             Kind::File => Arc::new(file::Registry::open(&self.file, tasks).await?),
             #[cfg(feature = "dns")]
             Kind::Dns => Arc::new(dns::registry(&self.dns, tasks)?),
-            #[cfg(not(feature = "dns"))]
+            #[cfg(feature = "etcd")]
+            Kind::Etcd => {
+                let (backend, timing) = crate::etcd::Etcd::new(&self.etcd)?;
+                Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
+            }
+            #[cfg(feature = "nats")]
+            Kind::Nats => {
+                let (backend, timing) = crate::nats::Nats::new(&self.nats)?;
+                Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
+            }
+            #[cfg(feature = "redis")]
+            Kind::Redis => {
+                let (backend, timing) = crate::redis::Redis::new(&self.redis)?;
+                Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
+            }
+            #[cfg(not(all(feature = "dns", feature = "etcd", feature = "nats", feature = "redis")))]
             kind => {
                 let what = format!("this program was built without the feature `{}`", kind.name());
                 return Err(Unusable { registry: kind.name(), what, source: None });

@@ -12,12 +12,15 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("curl", "curl"),
+    ("etcd", "etcd-server"),
     ("h2load", "nghttp2-client"),
     ("nghttp", "nghttp2-client"),
+    ("nats-server", "nats-server"),
     ("nsd", "nsd"),
     ("python3", "python3"),
+    ("redis-server", "redis-server"),
 ];
 
 /// Ends well if every `name==version` given is installed. Uses the standard library alone, because the
@@ -231,9 +234,15 @@ mod tests {
     fn two_programs_of_one_package_are_installed_by_one_command() {
         let missing = Missing::among(|program| program == "python3", false, false);
         let told = missing.told(&environment(), false, "because");
-        assert!(told.contains("curl, h2load, nghttp, nsd (because)"), "{told}");
         assert!(
-            told.contains("sudo apt-get install -y --no-install-recommends curl nghttp2-client nsd\n"),
+            told.contains("curl, etcd, h2load, nghttp, nats-server, nsd, redis-server (because)"),
+            "{told}"
+        );
+        assert!(
+            told.contains(
+                "sudo apt-get install -y --no-install-recommends curl etcd-server nghttp2-client nats-server nsd \
+                 redis-server\n"
+            ),
             "{told}"
         );
         assert!(!told.contains("venv"), "{told}");
@@ -245,8 +254,8 @@ mod tests {
         let command = told.lines().find(|line| line.contains("apt-get")).unwrap();
         assert_eq!(
             command.trim(),
-            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl nghttp2-client nsd python3 \
-             python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
+            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl etcd-server \
+             nghttp2-client nats-server nsd python3 redis-server python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
     }
