@@ -240,7 +240,7 @@ impl Client {
 impl Inner {
     fn policy(&self, config: &Config, service: &ServiceName) -> Policy {
         let config = config.for_service(service);
-        let pool = Arc::new(Settings { config: config.pool.clone(), tasks: self.tasks.clone() });
+        let pool = Arc::new(Settings::new(config.pool.clone(), &config.tls, self.tasks.clone()));
         Policy { config, pool }
     }
 

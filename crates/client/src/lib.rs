@@ -34,11 +34,12 @@
 //! | [`balance`] | which endpoint: by load, in turn or by a key; those that fail are avoided |
 //! | `check` | health checks, where they are configured |
 //! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
+//! | [`tls`] | TLS to endpoints: the settings, and the handshake (feature `tls`) |
 //!
 //! Invariants: each await is bounded by the deadline of the call; what was not safe to send twice is sent once;
 //! dropping the future of a call ends the work on its behalf; a listed endpoint is never given up.
 //!
-//! Features: `grpc` adds the module `grpc`.
+//! Features: `grpc` adds the module `grpc`; `tls` speaks TLS to endpoints that are listed so.
 
 pub mod balance;
 mod body;
@@ -61,6 +62,7 @@ mod response;
 pub mod retry;
 pub mod state;
 mod target;
+pub mod tls;
 
 pub use client::{Builder, Client, ResponseFuture};
 pub use config::Config;

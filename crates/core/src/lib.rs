@@ -17,6 +17,7 @@
 //! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
 //! | [`server`] | the accept loop, protocols on one port, bounds, drain |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
+//! | `tls` | PEM files that settings name, and what is made of them, reloaded (feature `tls`) |
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
 
@@ -32,6 +33,8 @@ pub mod lifecycle;
 pub mod middleware;
 pub mod server;
 pub mod task;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use error::{Error, Result};
 

@@ -40,6 +40,8 @@ layered::layered! {
         ejection: balance::ejection,
         /// Connections.
         pool: pool,
+        /// TLS to endpoints that speak it.
+        tls: tls,
     }
     alone {
         /// What is different for single services, by name. Default: nothing.

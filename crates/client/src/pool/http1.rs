@@ -16,10 +16,9 @@ use hyper_util::rt::TokioIo;
 use mainstay_core::{Body, BoxError};
 use mainstay_discovery::Place;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Failed, Incoming, SETTLE, Settings, Step,
+    Answer, Failed, Incoming, SETTLE, Settings, Step, Version,
     connect::{connect, within},
     queue::{NotConnected, Queue},
 };
@@ -101,7 +100,7 @@ impl Pool {
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_new => request = unsent,
-                    unsent => return Err(broken(error.into_error(), unsent.map(Request::into_body))),
+                    unsent => return Err(broken(error.into_error(), unsent.map(Request::into_body), is_new)),
                 },
             }
         }
@@ -130,25 +129,24 @@ impl Pool {
 
     /// To the first request that waits, or onto the stack.
     fn put(self: &Arc<Self>, connection: Connection, settings: &Arc<Settings>, was_opening: bool) {
-        let stopping = settings.tasks.stopping();
+        let now = Instant::now();
         let mut surplus = None;
         let mut state = self.lock();
         if was_opening {
             state.queue.opening = state.queue.opening.saturating_sub(1);
         }
-        if connection.retires <= Instant::now() {
+        if connection.retires <= now {
             surplus = Some(connection);
         } else if let Err(mut unwanted) = state.queue.serve(self.lease(connection, settings)) {
             match unwanted.connection.take() {
                 // A closed client keeps no connections: the answers of its last calls end theirs.
                 Some(mut connection)
-                    if state.idle.len() < settings.config.max_idle && !stopping.is_cancelled() =>
+                    if state.idle.len() < settings.config.max_idle && !settings.stopping.is_cancelled() =>
                 {
-                    connection.idle_since = Instant::now();
+                    connection.idle_since = now;
                     state.idle.push(connection);
                     if !std::mem::replace(&mut state.has_reaper, true) {
-                        let idle_timeout = settings.config.idle_timeout.get();
-                        settings.tasks.spawn_detached(reap(Arc::downgrade(self), idle_timeout, stopping));
+                        settings.tasks.spawn_detached(reap(Arc::downgrade(self), settings.clone()));
                     }
                 }
                 other => surplus = other,
@@ -234,7 +232,7 @@ impl Drop for Opening {
 
 async fn open(mut opening: Opening, place: Place, settings: Arc<Settings>) {
     let opened = within(settings.config.connect_timeout.get(), async {
-        let transport = connect(&place).await?;
+        let transport = connect(&place, Version::Http1, &settings).await?;
         Ok::<_, BoxError>(Builder::new().handshake(TokioIo::new(transport)).await?)
     });
     let opened = opened.await;
@@ -255,12 +253,13 @@ async fn open(mut opening: Opening, place: Place, settings: Arc<Settings>) {
 }
 
 /// Closes connections that nobody has used for the timeout, so that it is this side that closes first.
-async fn reap(pool: Weak<Pool>, idle_timeout: Duration, stopping: CancellationToken) {
+async fn reap(pool: Weak<Pool>, settings: Arc<Settings>) {
+    let idle_timeout = settings.config.idle_timeout.get();
     let every = (idle_timeout / 4).max(Duration::from_millis(10));
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            () = stopping.cancelled() => {
+            () = settings.stopping.cancelled() => {
                 if let Some(pool) = pool.upgrade() {
                     pool.lock().idle.clear();
                 }
@@ -275,7 +274,12 @@ async fn reap(pool: Weak<Pool>, idle_timeout: Duration, stopping: CancellationTo
 }
 
 /// `body` is there if hyper gave the request back, which it does only if it has written none of it.
-fn broken(error: hyper::Error, body: Option<Body>) -> Failed {
+#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is no handshake without TLS"))]
+fn broken(error: hyper::Error, body: Option<Body>, is_new: bool) -> Failed {
+    #[cfg(feature = "tls")]
+    if is_new && let Some(reason) = crate::tls::refused(&error) {
+        return Failed { at: Step::Connect, failure: Failure::NotProcessed, cause: reason.into(), body };
+    }
     let (at, failure) = match body {
         Some(_) => (Step::GoAway, Failure::NotProcessed),
         None if error.is_user() => (Step::Exchange, Failure::Request),

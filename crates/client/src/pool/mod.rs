@@ -27,10 +27,13 @@ use std::{sync::Arc, time::Duration};
 use http::{Request, Response};
 use mainstay_core::{Body, BoxError, task::Tasks};
 use mainstay_discovery::Place;
+use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, Overrides};
 pub(crate) use self::incoming::Incoming;
 use self::queue::NotConnected;
+#[cfg(feature = "tls")]
+pub(crate) use self::transport::Transport;
 use crate::retry::Failure;
 
 /// How long a request may take to be sent to its end after its answer was read: a peer may answer before it has read
@@ -43,6 +46,10 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     /// The owner of the tasks that drive connections.
     pub(crate) tasks: Tasks,
+    /// Theirs; a clone of it takes a lock that all share.
+    stopping: CancellationToken,
+    #[cfg(feature = "tls")]
+    tls: crate::tls::Connector,
 }
 
 /// The connections to one endpoint.
@@ -91,6 +98,19 @@ pub(crate) enum Step {
     Exchange,
 }
 
+impl Settings {
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is no handshake without TLS"))]
+    pub(crate) fn new(config: Config, tls: &crate::tls::Config, tasks: Tasks) -> Self {
+        Self {
+            config,
+            stopping: tasks.stopping(),
+            tasks,
+            #[cfg(feature = "tls")]
+            tls: crate::tls::Connector::new(tls.clone()),
+        }
+    }
+}
+
 impl Pools {
     /// Sends `request`, whose form fits the version, over a connection that is there or a new one.
     pub(crate) async fn send(
@@ -100,9 +120,6 @@ impl Pools {
         settings: &Arc<Settings>,
         request: Request<Body>,
     ) -> Result<Answer, Failed> {
-        if place.tls {
-            return Err(Failed::connect(NotConnected::new("TLS to endpoints is not supported"), request));
-        }
         let pool = self.0.here();
         match version {
             Version::Http1 => pool.http1.send(place, settings, request).await,

@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(30);
 fn settings(change: impl FnOnce(&mut Config)) -> Arc<Settings> {
     let mut config = Config { connect_timeout: LONG.into(), ..Config::default() };
     change(&mut config);
-    Arc::new(Settings { config, tasks: Tasks::new() })
+    Arc::new(Settings::new(config, &crate::tls::Config::default(), Tasks::new()))
 }
 
 async fn listen() -> (TcpListener, Place) {
@@ -256,7 +256,7 @@ async fn a_peer_that_does_not_answer_a_ping_is_given_up_and_one_that_does_is_not
     assert!(failed.cause.to_string().contains("ping"), "{}", failed.cause);
 
     let patient = Config { keep_alive_timeout: LONG.into(), ..settings.config.clone() };
-    let settings = Arc::new(Settings { config: patient, tasks: settings.tasks.clone() });
+    let settings = Arc::new(Settings::new(patient, &crate::tls::Config::default(), settings.tasks.clone()));
     let mut server = Http2::start(&settings.tasks, 10).await;
     let call = spawn(&pools, &server.place, &settings, get());
     let held = server.request().await;

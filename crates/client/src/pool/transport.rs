@@ -18,6 +18,8 @@ pub(crate) enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<Transport>>),
 }
 
 /// Does the same with whatever stream it is.
@@ -27,6 +29,8 @@ macro_rules! each {
             Transport::Tcp($stream) => $work,
             #[cfg(unix)]
             Transport::Unix($stream) => $work,
+            #[cfg(feature = "tls")]
+            Transport::Tls($stream) => $work,
         }
     };
 }

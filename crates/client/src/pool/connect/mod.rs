@@ -11,14 +11,36 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::transport::Transport;
+use super::{Settings, Version, transport::Transport};
 
 /// After so long without a sign of life from the machine of the peer a connection ends (RFC 1122 section 4.2.3.6, RFC
 /// 5482). One that is lost without a word would else stay until the kernel gives up, which is a quarter of an hour.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// A stream on which this version can be spoken, with TLS where that is spoken there.
+pub(super) async fn connect(
+    place: &Place,
+    version: Version,
+    settings: &Settings,
+) -> Result<Transport, BoxError> {
+    let plain = plain(place).await?;
+    if !place.tls {
+        return Ok(plain);
+    }
+    #[cfg(feature = "tls")]
+    {
+        let encrypted = settings.tls.handshake(plain, place, version, &settings.tasks).await?;
+        Ok(Transport::Tls(Box::new(encrypted)))
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        let _ = (version, settings);
+        Err("TLS is spoken there, and this program was built without the feature `tls`".into())
+    }
+}
+
 /// A host name is resolved by the operating system, each time anew; its addresses race.
-pub(crate) async fn connect(place: &Place) -> io::Result<Transport> {
+async fn plain(place: &Place) -> io::Result<Transport> {
     match &place.address {
         Address::Tcp(host, port) => {
             let addresses = lookup_host((&**host, *port)).await?;
@@ -66,7 +88,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let endpoint = mainstay_discovery::Endpoint::tcp("127.0.0.1", port);
-        let Ok(Transport::Tcp(stream)) = connect(endpoint.place()).await else {
+        let Ok(Transport::Tcp(stream)) = plain(endpoint.place()).await else {
             panic!("it connects");
         };
         let socket = SockRef::from(&stream);

@@ -1,7 +1,7 @@
 //! One connection: opened, driven, watched, and ended by a task of its own.
 
 use std::{
-    fmt, io,
+    fmt,
     pin::Pin,
     sync::{
         Arc, OnceLock, Weak,
@@ -18,14 +18,11 @@ use h2::{
 };
 use mainstay_core::BoxError;
 use mainstay_discovery::Place;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Opening, Pool};
+use super::{Opening, Pool, watched::Watched};
 use crate::pool::{
-    Settings,
+    Settings, Version,
     connect::{connect, within},
     queue::NotConnected,
     transport::Transport,
@@ -55,16 +52,20 @@ pub(super) struct Vitals {
     /// When `open` became zero, in nanoseconds since `born`.
     idle_since: AtomicU64,
     /// How often something came from the peer.
-    reads: AtomicU64,
-    /// Set where the peer was given up.
+    pub(super) reads: AtomicU64,
+    /// Why the connection ended, where more is known than h2 has passed on.
     lost: OnceLock<Lost>,
 }
 
-/// The peer did not answer a ping.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("nothing came from the peer, no answer to a ping either, for {after:?}")]
-pub(super) struct Lost {
-    after: Duration,
+/// Why a connection ended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("nothing came from the peer, no answer to a ping either, for {after:?}")]
+    Silent { after: Duration },
+    /// By the last words of the other side of TLS.
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// The task of a connection.
@@ -113,9 +114,9 @@ async fn open(
     settings: &Settings,
     calm: u32,
 ) -> Result<(SendRequest<Bytes>, Driver), BoxError> {
-    let transport = connect(place).await?;
+    let transport = connect(place, Version::Http2, settings).await?;
     let vitals = Arc::new(Vitals::new());
-    let transport = Watched { inner: transport, vitals: vitals.clone() };
+    let transport = Watched::new(transport, vitals.clone());
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -131,7 +132,12 @@ async fn open(
         Poll::Pending => Poll::Pending,
     })
     .await
-    .map_err(|error| -> BoxError { Box::new(NotHttp2 { source: error }) })?;
+    .map_err(|source| -> BoxError {
+        match driver.vitals.lost() {
+            Some(lost) => Box::new(lost),
+            None => Box::new(NotHttp2 { source }),
+        }
+    })?;
     Ok((requests, driver))
 }
 
@@ -143,7 +149,7 @@ struct NotHttp2 {
 }
 
 struct Driver {
-    connection: Connection<Watched, Bytes>,
+    connection: Connection<Watched<Transport>, Bytes>,
     pings: Option<PingPong>,
     vitals: Arc<Vitals>,
     pool: Weak<Pool>,
@@ -180,7 +186,7 @@ enum Event {
 
 impl Driver {
     fn new(
-        connection: Connection<Watched, Bytes>,
+        connection: Connection<Watched<Transport>, Bytes>,
         vitals: Arc<Vitals>,
         settings: &Settings,
         calm: u32,
@@ -226,8 +232,7 @@ impl Driver {
             }
             ready!(self.timer.as_mut().poll(cx));
             if let Err(lost) = self.look_around() {
-                // Its streams find it where they look for the reason.
-                let _ = self.vitals.lost.set(lost);
+                self.vitals.lose(lost);
                 return Poll::Ready(Event::Ended(Ok(())));
             }
         }
@@ -264,7 +269,7 @@ impl Driver {
                         Heartbeat::Listening { due: now + interval, reads: self.seen }
                     }
                     (Heartbeat::Asked { .. }, Some(interval)) => {
-                        return Err(Lost { after: interval + self.timeout });
+                        return Err(Lost::Silent { after: interval + self.timeout });
                     }
                     (_, Some(_)) => {
                         self.ping();
@@ -298,7 +303,7 @@ impl Driver {
         if self.is_retired && !is_open {
             // The goodbye is on its way; the peer may not take it.
             match self.over {
-                Some(over) if now >= over => return Err(Lost { after: self.timeout }),
+                Some(over) if now >= over => return Err(Lost::Silent { after: self.timeout }),
                 Some(over) => next = next.min(over),
                 None => {
                     self.over = Some(now + self.timeout);
@@ -321,7 +326,7 @@ impl Driver {
 }
 
 impl Vitals {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             open: AtomicUsize::new(0),
             max: AtomicUsize::new(usize::MAX),
@@ -352,7 +357,12 @@ impl Vitals {
     }
 
     pub(super) fn lost(&self) -> Option<Lost> {
-        self.lost.get().copied()
+        self.lost.get().cloned()
+    }
+
+    /// The streams find it where they look for the reason; the first one counts.
+    pub(super) fn lose(&self, lost: Lost) {
+        let _ = self.lost.set(lost);
     }
 
     fn idle_since(&self) -> Instant {
@@ -367,54 +377,5 @@ impl fmt::Debug for Vitals {
             .field("max", &self.max)
             .field("age", &self.born.elapsed())
             .finish_non_exhaustive()
-    }
-}
-
-/// Notices that something came.
-struct Watched {
-    inner: Transport,
-    vitals: Arc<Vitals>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            // One task reads: no other write can come between.
-            let reads = self.vitals.reads.load(Ordering::Relaxed);
-            self.vitals.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

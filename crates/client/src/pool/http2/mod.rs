@@ -8,6 +8,7 @@ mod body;
 mod exchange;
 mod link;
 mod upload;
+mod watched;
 
 use std::{
     fmt,
