@@ -308,3 +308,34 @@ async fn health_checks_take_an_endpoint_out_and_bring_it_back() {
         }
     }
 }
+
+#[tokio::test]
+async fn health_checks_ask_over_grpc_and_count_what_has_no_health_service_as_well() {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("stock", tonic_health::ServingStatus::Serving).await;
+    let router = tonic::service::Routes::new(service).into_axum_router();
+    let reporting = Server::start(router.route("/", get(|| async { "reporting" }))).await;
+    let plain = tonic::service::Routes::default().into_axum_router();
+    let plain = Server::start(plain.route("/", get(|| async { "plain" }))).await;
+    let mut check = Check::default();
+    check.grpc = Some("stock".to_owned());
+    check.interval = Duration::from_millis(20).into();
+    check.timeout = LONG.into();
+    check.unhealthy_after = 1;
+    let mut config = in_turn();
+    config.balance.health_check = Some(check);
+    let client = client(config, [reporting.endpoint(), plain.endpoint()]);
+    for (status, wanted) in
+        [(tonic_health::ServingStatus::NotServing, true), (tonic_health::ServingStatus::Serving, false)]
+    {
+        reporter.set_service_status("stock", status).await;
+        let since = Instant::now();
+        answered(&client, 1, LONG).await;
+        while (state(&client, reporting.address) == State::Unhealthy) != wanted {
+            assert!(since.elapsed() < LONG, "{:?}", client.targets());
+            answered(&client, 1, LONG).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_ne!(state(&client, plain.address), State::Unhealthy, "UNIMPLEMENTED says nothing");
+    }
+}

@@ -52,8 +52,9 @@ struct Trouble {
     leaving_until: u64,
     paused_until: u64,
     ejection: Option<Ejection>,
-    /// How often it was ejected, less the times when it behaved.
+    /// How often it was ejected, less the intervals in which it behaved; and when it came back from the last time.
     ejections: u32,
+    back_since: u64,
     /// Whether the last checks say that it does not work.
     unhealthy: bool,
     out_since: u64,
@@ -190,7 +191,9 @@ impl Health {
             trouble.failures = 0;
             trouble.leaving_until = if leaving { now + nanos(LEAVING) } else { 0 };
             if good == Some(true) && claim == Claim::Probe {
-                trouble.ejection = None;
+                if trouble.ejection.take().is_some() {
+                    trouble.back_since = now;
+                }
             } else if good == Some(false) {
                 self.eject_for(Reason::Answers, now, claim, trouble, census);
             }
@@ -238,10 +241,10 @@ impl Health {
         self.change(now, census, |trouble| trouble.eject(reason, now, census));
     }
 
-    /// It behaved since the last comparison: its next ejection is shorter.
-    pub(super) fn behaved(&self) {
+    /// It was no outlier in the last `interval`. If it was there for all of it, its next ejection is shorter.
+    pub(super) fn behaved(&self, now: u64, interval: u64) {
         let mut trouble = self.trouble();
-        if trouble.ejection.is_none() {
+        if trouble.ejection.is_none() && now.saturating_sub(trouble.back_since) >= interval {
             trouble.ejections = trouble.ejections.saturating_sub(1);
         }
     }

@@ -222,13 +222,14 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
         let inner = &self.0;
         let known = inner.known.load();
         let most = if known.maglev.is_some() { MANY / 4 } else { MANY };
-        let is_much = known.slots.len() > most || inner.watch.snapshot().len() > most;
+        let is_many = known.slots.len() > most;
         let is_due = inner.version() == known.made_of || inner.renew_at.load(Ordering::Relaxed) <= now;
         drop(known);
-        if is_much && !is_due {
+        if is_many && !is_due {
             return;
         }
         let Some(work) = Working::claim(inner) else { return };
+        let is_much = is_many || inner.watch.snapshot().len() > most;
         match Handle::try_current() {
             Ok(runtime) if is_much => drop(runtime.spawn_blocking(move || work.run())),
             _ => work.run(),
@@ -396,9 +397,10 @@ impl<T> Known<T> {
         let config = census.ejection.load();
         let seen: Vec<_> = self.slots.iter().map(|slot| slot.place.window.close()).collect();
         let outliers = ejection::sweep(&seen, &config);
-        for (slot, seen) in self.slots.iter().zip(&seen) {
-            if seen.requests > 0 {
-                slot.place.health.behaved();
+        let interval = nanos(config.interval.get());
+        for (index, (slot, seen)) in self.slots.iter().zip(&seen).enumerate() {
+            if seen.requests > 0 && !outliers.iter().any(|(outlier, _)| *outlier == index) {
+                slot.place.health.behaved(now, interval);
             }
         }
         for (index, reason) in outliers {

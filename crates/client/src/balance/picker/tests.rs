@@ -297,23 +297,32 @@ async fn at_most_a_share_is_ejected_however_many_answer_badly() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_often_but_not_in_a_row_is_found_by_comparison() {
     let bed = Bed::of_policy(Policy::RoundRobin, endpoints(10));
-    let mut turn = 0;
-    for round in 0..2 {
-        for _ in 0..2000 {
+    let mut spans = Vec::new();
+    // Half of its answers are bad, each time that it is back; those to a probe, the first in its second, are good.
+    for second in 0..300 {
+        let mut turn = 0;
+        for _ in 0..200 {
             let (name, mut request) = bed.begin();
             turn += u32::from(name == "h:5");
-            request.ended(Some(name != "h:5" || turn % 2 == 0 || round > 0), false);
+            request.ended(Some(name != "h:5" || turn % 2 == 1), false);
         }
-        advance(Duration::from_secs(10)).await;
-        bed.choose();
-        let ejected = matches!(bed.state_of(":5"), State::Ejected { reason: Reason::SuccessRate, .. });
-        assert_eq!(ejected, round == 0, "{:?}", bed.state_of(":5"));
-        // Until one request has probed it, and it comes back slowly.
-        while round == 0 && matches!(bed.state_of(":5"), State::Ejected { .. }) {
-            advance(Duration::from_secs(1)).await;
-            bed.shares(30);
+        advance(Duration::from_secs(1)).await;
+        let is_ejected = match bed.state_of(":5") {
+            State::Ejected { reason, .. } => {
+                assert_eq!(reason, Reason::SuccessRate);
+                true
+            }
+            _ => false,
+        };
+        match spans.last_mut() {
+            Some((was, length)) if *was == is_ejected => *length += 1,
+            _ => spans.push((is_ejected, 1)),
         }
+        assert!(second < 20 || spans.len() > 1, "it is found within two intervals");
     }
+    let mut times = spans.into_iter().filter(|(ejected, _)| *ejected).map(|(_, seconds)| seconds);
+    let (first, second, third) = (times.next().unwrap(), times.next().unwrap(), times.next().unwrap());
+    assert!((4..=7).contains(&first) && second > first && third > second, "{first}, {second}, {third} s");
 }
 
 #[tokio::test(start_paused = true)]
