@@ -78,6 +78,9 @@ pub struct ServiceSettings {
     /// An address of its own to listen on, with the other settings of `server`. Default: the first service that runs
     /// here listens on `server.address`, the others are reachable within the process only.
     pub address: Option<server::Address>,
+    /// Where others reach its listener, such as `https://orders.internal:8443`: what is registered of it. Default: what
+    /// the listener is bound to, with the host of `discovery.advertise`.
+    pub advertise: Option<discovery::endpoint::Written>,
 }
 
 impl Section for Settings {

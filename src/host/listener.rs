@@ -49,6 +49,20 @@ impl Listener {
         self.0.service.as_str()
     }
 
+    pub(super) fn service_name(&self) -> &ServiceName {
+        &self.0.service
+    }
+
+    /// Where it was told to listen.
+    pub(super) fn configured(&self) -> &server::Address {
+        &self.0.config.address
+    }
+
+    /// Whether it speaks TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.config.tls.is_some()
+    }
+
     /// Where it listens; none before it is open, and for a Unix socket.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.0.open.get()?.address

@@ -2,8 +2,10 @@
 
 mod addresses;
 mod admin;
+mod discovery;
 mod listener;
 mod plan;
+mod registration;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -83,6 +85,9 @@ pub enum HostError {
     #[cfg(feature = "grpc")]
     #[error(transparent)]
     Descriptors(#[from] mainstay_core::grpc::InvalidDescriptors),
+    /// The registry that was configured can't be used here.
+    #[error(transparent)]
+    Registry(#[from] mainstay_discovery::registry::Unusable),
     /// Starting, running or stopping failed.
     #[error(transparent)]
     Lifecycle(#[from] lifecycle::Error),
@@ -189,7 +194,7 @@ impl Host {
         }
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
         let announce = self.announce.take();
-        let Plan { addresses, lifecycle, .. } = self.plan()?;
+        let Plan { addresses, lifecycle, .. } = self.plan().await?;
         let (observer, health) = (lifecycle.observer(), lifecycle.health().clone());
         let mut run = std::pin::pin!(lifecycle.run_with(signals));
         tokio::select! {
@@ -211,13 +216,13 @@ impl Host {
     /// # Cancel safety
     /// Dropping it stops what was started.
     pub async fn start(self) -> Result<Running, HostError> {
-        Running::start(self.plan()?).await
+        Running::start(self.plan().await?).await
     }
 
     /// Everything that can be checked before a socket opens.
-    fn plan(self) -> Result<Plan, HostError> {
+    async fn plan(self) -> Result<Plan, HostError> {
         let loaded = self.load()?;
-        Plan::new(self.services, self.components, &Arc::new(loaded))
+        Plan::new(self.services, self.components, &Arc::new(loaded)).await
     }
 
     fn load(&self) -> Result<Loaded, HostError> {

@@ -11,8 +11,9 @@ use mainstay_core::{
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
+    task::Tasks,
 };
-use mainstay_discovery::{Endpoint, FirstOf, ServiceName, fixed::Fixed, memory::Registry};
+use mainstay_discovery::{Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory};
 #[cfg(feature = "telemetry")]
 use mainstay_telemetry::logs;
 use serde_json::{Value, json};
@@ -21,11 +22,14 @@ use tower::util::MapResponse;
 use super::{
     Addresses, HostError,
     admin::Admin,
+    discovery,
     listener::{Listener, MAIN},
+    registration::{Advertised, Registration},
 };
 use crate::{Service, Settings, service::ServiceContext, stack::Stack};
 
-/// How long connections of the client that are still busy are waited for, after everything else has stopped.
+/// How long connections of the client that are still busy are waited for, after everything else has stopped; and how long
+/// the registry is.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// The services don't go together.
@@ -53,7 +57,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(
+    /// Opens no socket but that of the registry, and that after the whole configuration was checked.
+    pub(super) async fn new(
         services: Vec<Service>,
         components: Vec<DynComponent>,
         loaded: &Arc<Loaded>,
@@ -73,18 +78,24 @@ impl Plan {
 
         let mut lifecycle =
             Lifecycle::new().with_config(settings.lifecycle.clone()).with_drain(settings.drain.clone());
-        let registry = Registry::new();
-        let resolver = FirstOf::new(registry.clone()).or(Fixed::from(&settings.discovery.fixed));
+        let here = memory::Registry::new();
+        let tasks = Tasks::new();
+        let registry = settings.discovery.connect(&tasks).await?;
+        // What somebody wrote down holds against what a registry says.
+        let mut resolver = FirstOf::new(here.clone()).or(Fixed::from(&settings.discovery.fixed));
+        if let Some(registry) = &registry {
+            resolver = resolver.or(registry.clone());
+        }
         let mut client = Client::builder().config(settings.client.clone());
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());
         }
-        let client = client.build(resolver);
+        let client = client.build(resolver.clone());
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
-        let (mut listeners, mut limiters) = (Vec::new(), Vec::new());
+        let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
         for (name, service) in services {
             let context =
                 ServiceContext { name: name.clone(), client: client.clone(), loaded: loaded.clone() };
@@ -102,9 +113,11 @@ impl Plan {
                 &name,
                 MapResponse::new(answers.clone(), |answer: Response<_>| answer.map(Body::new)),
             );
-            registry.register(&name, Endpoint::in_process()).keep();
+            here.register(&name, Endpoint::in_process()).keep();
 
-            let own = settings.services.get(name.as_str()).and_then(|service| service.address.clone());
+            let own = settings.services.get(name.as_str()).cloned().unwrap_or_default();
+            let at = own.advertise.map(|Written(endpoint)| endpoint);
+            let own = own.address;
             let (label, address) = match own {
                 Some(address) => (name.to_string(), Some(address)),
                 None => (MAIN.to_owned(), limiters.is_empty().then(|| settings.server.address.clone())),
@@ -114,7 +127,10 @@ impl Plan {
                 config.address = address;
                 let listener = Listener::new(label, name.clone(), config, answers);
                 lifecycle = lifecycle.with(listener.clone());
+                advertised.push(Advertised { listener: listener.clone(), at });
                 listeners.push(listener);
+            } else if registry.is_some() {
+                tracing::info!(service = %name, "has no listener (services.NAME.address): other processes don't find it");
             }
             lifecycle = parts
                 .components
@@ -128,6 +144,11 @@ impl Plan {
             tracing::warn!(
                 "nothing listens on server.address: the first service has services.NAME.address, an address of its own"
             );
+        }
+
+        if let Some(registry) = &registry {
+            let registration = Registration::new(registry.clone(), settings.discovery.clone(), advertised);
+            lifecycle = lifecycle.with(registration);
         }
 
         let admin = settings.admin.enabled.then(|| {
@@ -145,6 +166,7 @@ impl Plan {
                         limiters.iter().map(|(name, limiter)| (name.to_string(), json!(limiter.snapshot())));
                     Value::Object(snapshots.collect())
                 })
+                .with_page(discovery::page(resolver, registry))
                 .with_page(Page::new("/config", "the configuration with its sources, secrets redacted", {
                     let view = loaded.view();
                     move || view.to_json()
@@ -163,6 +185,13 @@ impl Plan {
         lifecycle = lifecycle.with(calls).with(reloading(loaded)).with_flush("client", {
             let client = client.clone();
             async move { Ok(client.close(CLOSE).await?) }
+        });
+        // A registry that can't be told any more is no reason to have ended badly.
+        lifecycle = lifecycle.with_flush("registry", async move {
+            if let Err(error) = tasks.stop(CLOSE).await {
+                tracing::warn!(%error, "the registry did not end in time");
+            }
+            Ok(())
         });
         Ok(Self { client, addresses: Addresses { listeners, admin }, lifecycle })
     }

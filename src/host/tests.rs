@@ -155,3 +155,106 @@ fn only_a_developer_has_no_delay_unless_one_is_set() {
     assert_eq!(delay(profile("dev")).as_secs(), 0);
     assert_eq!(delay(profile("dev").set("drain.delay=1s")).as_secs(), 1);
 }
+
+#[cfg(feature = "gossip")]
+mod gossip {
+    use std::time::Duration;
+
+    use mainstay_client::Client;
+    use mainstay_discovery::gossip;
+
+    use super::*;
+
+    /// A port for datagrams that nobody else is given: the process that holds it is the seed.
+    async fn seed() -> (gossip::Gossip, String) {
+        let mut config = gossip::Config::default();
+        config.address = "127.0.0.1:0".parse().unwrap();
+        config.seeds.clear();
+        let gossip = gossip::Gossip::start(&config, &mainstay_core::task::Tasks::new()).await.unwrap();
+        let address = gossip.address().to_string();
+        (gossip, address)
+    }
+
+    fn part(seed: &str, runs: &str) -> Host {
+        let front = Service::new("front").http(Router::new().route(
+            "/",
+            get(async |client: Client| -> Result<String> {
+                Ok(client.get("http://back/").send().await?.text().await?)
+            }),
+        ));
+        let back = Service::new("back").http(Router::new().route("/", get(async || "from the back")));
+        host()
+            .service(front)
+            .service(back)
+            .set(format!("host.services={runs}"))
+            .set("discovery.registry=gossip")
+            .set("discovery.gossip.address=127.0.0.1:0")
+            .set(format!("discovery.gossip.seeds={seed}"))
+            .set("drain.delay=0s")
+    }
+
+    async fn json(address: std::net::SocketAddr, path: &str) -> serde_json::Value {
+        let admin = mainstay_discovery::fixed::Fixed::new().with("admin", [address.into()]).unwrap();
+        let text =
+            Client::new(admin).get(format!("http://admin{path}")).send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn services_of_two_processes_find_each_other_and_are_withdrawn_when_one_stops() {
+        let (watching, seed) = seed().await;
+        let back = part(&seed, "back").start().await.unwrap();
+        let front = part(&seed, "front").set("discovery.zone=north").start().await.unwrap();
+        let text = async || front.client().get("http://front/").send().await.unwrap().text().await.unwrap();
+        assert_eq!(text().await, "from the back");
+
+        let page = json(front.admin_address().unwrap(), "/discovery").await;
+        assert_eq!(page["registry"]["registry"], "gossip", "{page}");
+        assert_eq!(page["registry"]["registered"][0]["is_established"], true, "{page}");
+        let place = format!("http://{}", back.address().unwrap());
+        assert_eq!(page["services"]["back"][0]["place"], place, "{page}");
+        assert_eq!(page["services"]["front"][0]["place"], "in-process", "{page}");
+
+        use mainstay_discovery::Resolve as _;
+        let fronts = watching.resolve(&"front".parse().unwrap());
+        assert_eq!(fronts.snapshot()[0].zone(), Some("north"));
+        front.stop().await.unwrap();
+        let gone = async {
+            let mut seen = fronts.version();
+            while !fronts.snapshot().is_empty() {
+                seen = fronts.changed_since(seen).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+        back.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_advertised_can_be_said() {
+        let (watching, seed) = seed().await;
+        let back = part(&seed, "front,back")
+            .set("server.address=0.0.0.0:0")
+            .set("services.back.address=127.0.0.1:0")
+            .set("services.back.advertise=h2c://localhost:7");
+        let running = back.start().await.unwrap();
+        use mainstay_discovery::Resolve as _;
+        let place = |name: &str| {
+            let snapshot = watching.resolve(&name.parse().unwrap()).snapshot();
+            snapshot[0].place().to_string()
+        };
+        assert_eq!(place("back"), "h2c://localhost:7");
+        // Bound to the wildcard: where gossip has been found on this host, the service is too.
+        assert_eq!(place("front"), format!("http://127.0.0.1:{}", running.address().unwrap().port()));
+        running.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_service_that_others_could_not_reach_is_refused_by_name() {
+        let key = "k".repeat(32);
+        let far = part("10.0.0.7:7649", "back")
+            .set(format!("discovery.gossip.key={key}"))
+            .set("discovery.gossip.advertise=10.0.0.8:7649");
+        let (text, _) = refused(far).await;
+        assert!(text.contains("`back`") && text.contains("this host only"), "{text}");
+    }
+}

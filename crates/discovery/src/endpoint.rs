@@ -191,6 +191,23 @@ impl Endpoint {
     }
 }
 
+/// An endpoint in the configuration, as one string such as `https://orders.internal:8443`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written(pub Endpoint);
+
+impl Serialize for Written {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0.place())
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A host name or an IP address, without brackets and without a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -3,9 +3,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "a test fails where its helpers do, and spawns"
 )]
 
+mod moving;
 mod process;
 mod shop;
 
