@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the shop as four processes that find each other through the files in fleet/, until Ctrl-C.
+# Runs the shop as five processes that find each other by gossip, until Ctrl-C. The door is at http://127.0.0.1:8080.
 set -eu
 cd "$(dirname "$0")"
 cargo build --quiet --package shop
@@ -17,8 +17,10 @@ trap stop EXIT
 trap 'trap - EXIT; wait; exit 130' INT
 trap 'exit 143' TERM
 
-for process in inventory payments orders gateway; do
-    "$shop" --config "fleet/$process.toml" &
+for service in inventory payments catalog orders; do
+    "$shop" --config part.toml --services "$service" &
     pids="$pids $!"
 done
+"$shop" --config part.toml --services gateway --set server.address=127.0.0.1:8080 &
+pids="$pids $!"
 wait

@@ -13,7 +13,9 @@ use mainstay_core::{
     middleware::recover::Panics,
     task::Tasks,
 };
-use mainstay_discovery::{Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory};
+use mainstay_discovery::{
+    Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory, registry::Kind,
+};
 #[cfg(feature = "telemetry")]
 use mainstay_telemetry::logs;
 use serde_json::{Value, json};
@@ -81,6 +83,7 @@ impl Plan {
         let here = memory::Registry::new();
         let tasks = Tasks::new();
         let registry = settings.discovery.connect(&tasks).await?;
+        let takes_registrations = settings.discovery.registry.is_some_and(Kind::takes_registrations);
         // What somebody wrote down holds against what a registry says.
         let mut resolver = FirstOf::new(here.clone()).or(Fixed::from(&settings.discovery.fixed));
         if let Some(registry) = &registry {
@@ -129,7 +132,7 @@ impl Plan {
                 lifecycle = lifecycle.with(listener.clone());
                 advertised.push(Advertised { listener: listener.clone(), at });
                 listeners.push(listener);
-            } else if registry.is_some() {
+            } else if takes_registrations {
                 tracing::info!(service = %name, "has no listener (services.NAME.address): other processes don't find it");
             }
             lifecycle = parts
@@ -146,7 +149,7 @@ impl Plan {
             );
         }
 
-        if let Some(registry) = &registry {
+        if let Some(registry) = registry.as_ref().filter(|_| takes_registrations) {
             let registration = Registration::new(registry.clone(), settings.discovery.clone(), advertised);
             lifecycle = lifecycle.with(registration);
         }
@@ -166,7 +169,7 @@ impl Plan {
                         limiters.iter().map(|(name, limiter)| (name.to_string(), json!(limiter.snapshot())));
                     Value::Object(snapshots.collect())
                 })
-                .with_page(discovery::page(resolver, registry))
+                .with_page(discovery::page(resolver, registry, client.clone()))
                 .with_page(Page::new("/config", "the configuration with its sources, secrets redacted", {
                     let view = loaded.view();
                     move || view.to_json()

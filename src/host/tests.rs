@@ -214,6 +214,8 @@ mod gossip {
         let place = format!("http://{}", back.address().unwrap());
         assert_eq!(page["services"]["back"][0]["place"], place, "{page}");
         assert_eq!(page["services"]["front"][0]["place"], "in-process", "{page}");
+        let called = page["called"].as_array().unwrap();
+        assert!(called.iter().any(|target| target["service"] == "back"), "{page}");
 
         use mainstay_discovery::Resolve as _;
         let fronts = watching.resolve(&"front".parse().unwrap());

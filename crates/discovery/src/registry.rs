@@ -77,6 +77,12 @@ impl Kind {
         }
     }
 
+    /// Whether services are registered in it: not in what others write.
+    #[must_use]
+    pub fn takes_registrations(self) -> bool {
+        !matches!(self, Self::File | Self::Dns)
+    }
+
     /// Whether this program was built with it.
     #[must_use]
     pub fn is_built_in(self) -> bool {

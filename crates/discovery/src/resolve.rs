@@ -33,8 +33,8 @@ impl<R: Resolve + ?Sized> Resolve for Arc<R> {
 /// Several resolvers in order of precedence: for each name, the endpoints of the first that has any now. When those
 /// of the first go, those of the next take over.
 ///
-/// The host uses it with the registry of the process first and the configuration second, so that a service of this
-/// process is called as a function even where the configuration names other copies of it.
+/// The host uses it with the services of the process first, the configuration second and the registry third: a service
+/// of this process is called as a function even where there are other copies of it.
 #[derive(Clone)]
 pub struct FirstOf(Vec<Arc<dyn Resolve>>);
 
