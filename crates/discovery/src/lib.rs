@@ -10,10 +10,12 @@
 //! | [`watch`] | the endpoints of a name as they are now, and as they change |
 //! | [`resolve`], [`register`] | the two traits that a registry implements, and the precedence of several |
 //! | [`registry`] | the choice of a registry by configuration, and what is shown of it |
+//! | [`origin`] | where the HTTP API of a registry is |
 //! | [`memory`] | a registry within the process |
 //! | [`fixed`] | endpoints from the configuration |
 //! | [`file`] | endpoints from a file that is watched |
 //! | [`dns`] | endpoints from the DNS (feature `dns`) |
+//! | [`kubernetes`] | endpoints from EndpointSlices (feature `kubernetes`) |
 //! | `gossip` | a registry between processes, without a server (feature `gossip`) |
 //! | [`etcd`], [`nats`], [`redis`] | registries behind a server, each with the feature of its name |
 //!
@@ -37,6 +39,8 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "kubernetes")]
+mod api;
 pub mod dns;
 pub mod endpoint;
 pub mod etcd;
@@ -44,11 +48,13 @@ pub mod file;
 pub mod fixed;
 #[cfg(feature = "gossip")]
 pub mod gossip;
+pub mod kubernetes;
 #[cfg(any(feature = "dns", feature = "kubernetes"))]
 mod lookup;
 pub mod memory;
 pub mod name;
 pub mod nats;
+pub mod origin;
 pub mod redis;
 pub mod register;
 pub mod registry;
@@ -75,7 +81,7 @@ pub struct Config {
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
     /// The registry that services of this process are registered in, and others are looked up in: `memory`, `file`, or
-    /// with the feature of that name `gossip`, `dns`, `etcd`, `nats` or `redis`. None by default.
+    /// with the feature of that name `gossip`, `dns`, `kubernetes`, `etcd`, `nats` or `redis`. None by default.
     pub registry: Option<registry::Kind>,
     /// The host name or IP address by which others reach the services of this process, without a port. Default: what a
     /// listener is bound to; where that is `0.0.0.0` or `[::]`, the address of this host towards the registry.
@@ -86,6 +92,8 @@ pub struct Config {
     pub file: file::Config,
     /// `[discovery.dns]`: what is asked of whom, for the registry `dns`.
     pub dns: dns::Config,
+    /// `[discovery.kubernetes]`: the API server and what is asked of it, for the registry `kubernetes`.
+    pub kubernetes: kubernetes::Config,
     /// `[discovery.gossip]`: the registry between the processes themselves.
     #[cfg(feature = "gossip")]
     pub gossip: gossip::Config,

@@ -17,6 +17,8 @@ use tokio::net::UdpSocket;
 
 #[cfg(feature = "dns")]
 use crate::dns;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
 #[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
 use crate::remote::Remote;
 use crate::{Config, Register, Resolve, ServiceName, file, memory};
@@ -53,6 +55,8 @@ pub enum Kind {
     File,
     /// The DNS, see [`dns`](crate::dns). Needs the feature `dns`.
     Dns,
+    /// EndpointSlices, see [`kubernetes`](crate::kubernetes). Needs the feature `kubernetes`.
+    Kubernetes,
     /// [etcd](crate::etcd). Needs the feature `etcd`.
     Etcd,
     /// A [NATS](crate::nats) key-value bucket. Needs the feature `nats`.
@@ -71,6 +75,7 @@ impl Kind {
             Self::Gossip => "gossip",
             Self::File => "file",
             Self::Dns => "dns",
+            Self::Kubernetes => "kubernetes",
             Self::Etcd => "etcd",
             Self::Nats => "nats",
             Self::Redis => "redis",
@@ -91,6 +96,7 @@ impl Kind {
             #[cfg(feature = "gossip")]
             Self::Gossip => true,
             Self::Dns => cfg!(feature = "dns"),
+            Self::Kubernetes => cfg!(feature = "kubernetes"),
             Self::Etcd => cfg!(feature = "etcd"),
             Self::Nats => cfg!(feature = "nats"),
             Self::Redis => cfg!(feature = "redis"),
@@ -273,6 +279,7 @@ impl Section for Config {
             }
         }
         findings.within("dns", |findings| self.dns.check(findings));
+        findings.within("kubernetes", |findings| self.kubernetes.check(findings));
         findings.within("etcd", |findings| self.etcd.check(findings));
         findings.within("nats", |findings| self.nats.check(findings));
         findings.within("redis", |findings| self.redis.check(findings));
@@ -300,6 +307,8 @@ impl Config {
             Kind::File => Arc::new(file::Registry::open(&self.file, tasks).await?),
             #[cfg(feature = "dns")]
             Kind::Dns => Arc::new(dns::registry(&self.dns, tasks)?),
+            #[cfg(feature = "kubernetes")]
+            Kind::Kubernetes => Arc::new(kubernetes::registry(&self.kubernetes, tasks)?),
             #[cfg(feature = "etcd")]
             Kind::Etcd => {
                 let (backend, timing) = crate::etcd::Etcd::new(&self.etcd)?;
@@ -315,7 +324,13 @@ impl Config {
                 let (backend, timing) = crate::redis::Redis::new(&self.redis)?;
                 Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
             }
-            #[cfg(not(all(feature = "dns", feature = "etcd", feature = "nats", feature = "redis")))]
+            #[cfg(not(all(
+                feature = "dns",
+                feature = "kubernetes",
+                feature = "etcd",
+                feature = "nats",
+                feature = "redis"
+            )))]
             kind => {
                 let what = format!("this program was built without the feature `{}`", kind.name());
                 return Err(Unusable { registry: kind.name(), what, source: None });
