@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `world` | what a registry has to bring to be checked: processes that use it, and ways to disturb them |
 //! | `cases` | the promises, one function each |
-//! | `memory`, `etcd`, `nats`, `redis` | the worlds |
+//! | `memory`, `gossip`, `etcd`, `nats`, `redis` | the worlds |
 //! | `server`, `proxy` | a server as a process of its own, and the wire to it that can be cut |
 //!
 //! A new registry implements `World` (and `Served`, where it has a server) and takes the tests by `conformance!` (and
@@ -20,6 +20,8 @@ mod world;
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "gossip")]
+mod gossip;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]
