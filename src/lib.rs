@@ -10,6 +10,9 @@
 #[cfg(doctest)]
 #[doc = include_str!("../docs/services.md")]
 mod guide {}
+#[cfg(all(doctest, feature = "openapi"))]
+#[doc = include_str!("../docs/interfaces.md")]
+mod interfaces_guide {}
 #[cfg(all(doctest, feature = "gateway"))]
 #[doc = include_str!("../docs/gateway.md")]
 mod gateway_guide {}
@@ -17,6 +20,8 @@ mod gateway_guide {}
 #[cfg(feature = "grpc")]
 mod grpc;
 mod host;
+#[cfg(feature = "openapi")]
+pub mod interface;
 mod service;
 mod settings;
 mod stack;

@@ -77,6 +77,20 @@ pub enum HostError {
         #[source]
         cause: BoxError,
     },
+    /// The description of a service does not fit it.
+    #[cfg(feature = "openapi")]
+    #[error("the service `{service}` is not as it is described")]
+    #[non_exhaustive]
+    Interface {
+        /// Its name.
+        service: String,
+        /// Why.
+        #[source]
+        cause: crate::interface::Misdescribed,
+    },
+    /// The descriptions can't be written.
+    #[error("can't write the descriptions")]
+    Export(#[source] std::io::Error),
     /// The logs can't be set up.
     #[cfg(feature = "telemetry")]
     #[error(transparent)]
@@ -192,6 +206,9 @@ impl Host {
             say(&self.load()?.view().to_toml());
             return Ok(());
         }
+        if let Some(directory) = arguments.export_openapi {
+            return self.export(directory);
+        }
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
         let announce = self.announce.take();
         let Plan { addresses, lifecycle, .. } = self.plan().await?;
@@ -217,6 +234,30 @@ impl Host {
     /// Dropping it stops what was started.
     pub async fn start(self) -> Result<Running, HostError> {
         Running::start(self.plan().await?).await
+    }
+
+    /// The descriptions of the services that run here, by name; those without one are left out. Makes the services, and
+    /// starts nothing. Within a tokio runtime, where a service wants one to be made.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong, a service can't be made, or is not as it is described.
+    #[cfg(feature = "openapi")]
+    pub fn descriptions(
+        self,
+    ) -> Result<std::collections::BTreeMap<String, crate::interface::Document>, HostError> {
+        let loaded = Arc::new(self.load()?);
+        plan::descriptions(self.services, &loaded)
+    }
+
+    #[cfg(feature = "openapi")]
+    fn export(self, directory: std::path::PathBuf) -> Result<(), HostError> {
+        crate::interface::Stored::new(directory).write(&self.descriptions()?).map_err(HostError::Export)
+    }
+
+    #[cfg(not(feature = "openapi"))]
+    fn export(self, directory: std::path::PathBuf) -> Result<(), HostError> {
+        let error = format!("{}: the program is built without the feature `openapi`", directory.display());
+        Err(HostError::Export(std::io::Error::other(error)))
     }
 
     /// Everything that can be checked before a socket opens.

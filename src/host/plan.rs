@@ -28,7 +28,11 @@ use super::{
     listener::{Listener, MAIN},
     registration::{Advertised, Registration},
 };
-use crate::{Service, Settings, service::ServiceContext, stack::Stack};
+use crate::{
+    Service, Settings,
+    service::{Parts, ServiceContext},
+    stack::Stack,
+};
 
 /// How long connections of the client that are still busy are waited for, after everything else has stopped; and how long
 /// the registry is.
@@ -99,13 +103,19 @@ impl Plan {
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
+        #[cfg(feature = "openapi")]
+        let mut descriptions = Vec::new();
         for (name, service) in services {
             let context =
                 ServiceContext { name: name.clone(), client: client.clone(), loaded: loaded.clone() };
-            let parts = service.into_parts(&context).map_err(|error| HostError::Service {
-                service: name.to_string(),
-                cause: error.into_cause(),
-            })?;
+            #[cfg_attr(
+                not(feature = "openapi"),
+                allow(unused_mut, reason = "only a description changes them")
+            )]
+            let mut parts = made(service, &context)?;
+            #[cfg(feature = "openapi")]
+            descriptions
+                .extend(parts.describe(name.as_str())?.map(|description| (name.clone(), description)));
             let stack = Stack::new(&settings, ambient.clone(), panics.clone());
             #[cfg(feature = "grpc")]
             let routes = parts.router.merge(parts.grpc.companions(&health)?);
@@ -174,6 +184,13 @@ impl Plan {
                     let view = loaded.view();
                     move || view.to_json()
                 }));
+            #[cfg(feature = "openapi")]
+            let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
+                let title = format!("what `{name}` takes and answers (OpenAPI)");
+                pages.with_page(Page::new(format!("/openapi/{name}"), title, move || {
+                    description.as_value().clone()
+                }))
+            });
             Admin::new(settings.admin.address, pages.router())
         });
         if let Some(admin) = &admin {
@@ -198,6 +215,31 @@ impl Plan {
         });
         Ok(Self { client, addresses: Addresses { listeners, admin }, lifecycle })
     }
+}
+
+/// The descriptions of the services that run here.
+#[cfg(feature = "openapi")]
+pub(super) fn descriptions(
+    services: Vec<Service>,
+    loaded: &Arc<Loaded>,
+) -> Result<std::collections::BTreeMap<String, crate::interface::Document>, HostError> {
+    let settings = loaded.get::<Settings>("");
+    let mut descriptions = std::collections::BTreeMap::new();
+    for (name, service) in chosen(services, &settings)? {
+        // They are made, and never call anybody.
+        let client = Client::new(memory::Registry::new());
+        let context = ServiceContext { name: name.clone(), client, loaded: loaded.clone() };
+        let mut parts = made(service, &context)?;
+        descriptions
+            .extend(parts.describe(name.as_str())?.map(|description| (name.to_string(), description)));
+    }
+    Ok(descriptions)
+}
+
+fn made(service: Service, context: &ServiceContext) -> Result<Parts, HostError> {
+    service
+        .into_parts(context)
+        .map_err(|error| HostError::Service { service: context.name().to_owned(), cause: error.into_cause() })
 }
 
 /// The services that run here, with their names.

@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) components: Vec<DynComponent>,
     #[cfg(feature = "grpc")]
     pub(crate) grpc: crate::grpc::Mounted,
+    #[cfg(feature = "openapi")]
+    pub(crate) interface: crate::interface::Given,
 }
 
 impl Service {
@@ -153,6 +155,27 @@ impl Service {
         self.with_parts(move |parts| parts.grpc.describe(set))
     }
 
+    /// Describes what it answers over HTTP: OpenAPI 3 from any tool, as utoipa's `OpenApi`, or a `serde_json::Value`. What
+    /// the standard stack takes and answers is added: header fields, problem documents. Several descriptions are joined.
+    ///
+    /// Before anything starts the description is held against the routes: an operation that is in one of them only
+    /// ends the start with an error that names it. It is shown on the admin listener, `/openapi/NAME`, and written by
+    /// `--export-openapi DIRECTORY`.
+    #[cfg(feature = "openapi")]
+    #[must_use]
+    pub fn openapi(self, description: impl serde::Serialize) -> Self {
+        let description = crate::interface::Document::from_serialize(description);
+        self.with_parts(move |parts| parts.interface.add(description))
+    }
+
+    /// Shows the description to everybody too, at this path of its own; it is not part of the description.
+    #[cfg(feature = "openapi")]
+    #[must_use]
+    pub fn public_openapi(self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        self.with_parts(move |parts| parts.interface.publish(path))
+    }
+
     /// Runs `component` with the service: started before it answers, stopped after it is drained.
     #[must_use]
     pub fn component(self, component: impl Component) -> Self {
@@ -205,6 +228,20 @@ impl Service {
             }
         };
         Self { name: self.name, config: self.config, make }
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl Parts {
+    /// The description of the service `name`, held against its routes; shown to everybody where it was told so.
+    pub(crate) fn describe(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<crate::interface::Document>, crate::HostError> {
+        let given = std::mem::take(&mut self.interface);
+        given
+            .complete(name, &mut self.router)
+            .map_err(|cause| crate::HostError::Interface { service: name.to_owned(), cause })
     }
 }
 

@@ -18,6 +18,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Client`] | one value for all calls; [`RequestBuilder`] and [`Response`] for those written by hand |
+//! | [`Operation`] | an operation of another service with its types: what is called, and what is relied on |
 //! | `grpc::Channel` | the same under a tonic client (feature `grpc`) |
 //! | [`Locals`] | the services of this process, called as functions |
 //! | [`error`] | what can go wrong, by event |
@@ -55,6 +56,7 @@ pub mod hedge;
 mod latency;
 pub mod limit;
 mod local;
+mod operation;
 mod outgoing;
 pub mod pool;
 mod request;
@@ -69,6 +71,7 @@ pub use config::Config;
 pub use error::Error;
 pub use local::Locals;
 pub use mainstay_discovery as discovery;
+pub use operation::{Answer, Call, Operation};
 pub use request::RequestBuilder;
 pub use response::Response;
 

@@ -39,4 +39,4 @@ mod schema;
 pub use change::{Change, Comparison};
 pub use document::{Document, Unreadable};
 pub use exchange::{Exchange, Mismatch};
-pub use openapi::compare;
+pub use openapi::{compare, template};

@@ -4,6 +4,7 @@ mod banner;
 mod catalog;
 mod database;
 mod gateway;
+mod interfaces;
 mod inventory;
 mod orders;
 mod payments;
@@ -12,13 +13,15 @@ use mainstay::Host;
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
+    shop().announce(banner::print).run().await
+}
+
+/// All of the shop; which services of it run is configuration.
+fn shop() -> Host {
     Host::new()
         .service(gateway::service())
         .service(catalog::service())
         .service(orders::service())
         .service(inventory::service())
         .service(payments::service())
-        .announce(banner::print)
-        .run()
-        .await
 }

@@ -19,6 +19,8 @@ pub struct CommandLine {
     pub services: Option<Vec<String>>,
     /// `--print-config`: print the effective configuration and end.
     pub print_config: bool,
+    /// `--export-openapi DIRECTORY`: write the descriptions of the services there and end.
+    pub export_openapi: Option<PathBuf>,
     /// `--help`: print [`CommandLine::HELP`] and end.
     pub help: bool,
 }
@@ -63,12 +65,13 @@ pub enum UsageError {
     },
 }
 
-const ARGUMENTS: [(&str, Option<&str>); 7] = [
+const ARGUMENTS: [(&str, Option<&str>); 8] = [
     ("--set", Some("KEY=VALUE")),
     ("--profile", Some("NAME")),
     ("--config", Some("PATH")),
     ("--services", Some("NAME,...")),
     ("--print-config", None),
+    ("--export-openapi", Some("DIRECTORY")),
     ("--help", None),
     ("-h", None),
 ];
@@ -82,6 +85,8 @@ Options:
   --config PATH        read PATH instead of mainstay.toml
   --services NAME,...  run these services only
   --print-config       print the effective configuration and exit
+  --export-openapi DIRECTORY
+                       write the descriptions of these services there and exit
   -h, --help           print this and exit
 ";
 
@@ -113,6 +118,9 @@ Options:
                 (Some(_), Some(value)) => parsed.take(name, value)?,
                 (Some(expected), None) => match arguments.next() {
                     Some(path) if name == "--config" => once(name, &mut parsed.config, PathBuf::from(path))?,
+                    Some(path) if name == "--export-openapi" => {
+                        once(name, &mut parsed.export_openapi, PathBuf::from(path))?;
+                    }
                     Some(value) => parsed.take(name, text(value)?)?,
                     None => return Err(UsageError::NoValue { argument: name.to_owned(), expected }),
                 },
@@ -126,6 +134,7 @@ Options:
             "--set" => self.set.push(value),
             "--profile" => once(name, &mut self.profile, value)?,
             "--config" => once(name, &mut self.config, PathBuf::from(value))?,
+            "--export-openapi" => once(name, &mut self.export_openapi, PathBuf::from(value))?,
             _ => {
                 let services =
                     value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
@@ -172,6 +181,8 @@ mod tests {
             "--services",
             "orders, gateway,",
             "--print-config",
+            "--export-openapi",
+            "openapi",
         ]);
         let expected = CommandLine {
             set: vec!["a=b=c".to_owned(), "d=e".to_owned()],
@@ -179,6 +190,7 @@ mod tests {
             config: Some(PathBuf::from("x.toml")),
             services: Some(vec!["orders".to_owned(), "gateway".to_owned()]),
             print_config: true,
+            export_openapi: Some(PathBuf::from("openapi")),
             help: false,
         };
         assert_eq!(parsed, Ok(expected));

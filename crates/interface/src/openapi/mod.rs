@@ -69,8 +69,9 @@ fn paths(document: &Document) -> Result<BTreeMap<String, Path<'_>>, Unreadable> 
     Ok(paths)
 }
 
-/// `/orders/{id}/items` as `/orders/{}/items`.
-fn template(path: &str) -> String {
+/// A path as it is when the names of its parameters don't count: `/orders/{id}/items` is `/orders/{}/items`.
+#[must_use]
+pub fn template(path: &str) -> String {
     let mut template = String::new();
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('{') {

@@ -2,25 +2,34 @@
 
 use mainstay::{
     Error, Result, Service,
-    axum::{Json, Router, routing::get},
+    axum::{self, Json},
+    client::Operation,
     error::Kind,
     extract::Path,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::interfaces;
 
 /// A product, as it goes over the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Product {
     sku: &'static str,
     name: &'static str,
+    /// Of one.
     price_cents: u32,
 }
 
 /// What an order needs to know of a product.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 pub(crate) struct Price {
     pub(crate) price_cents: u32,
 }
+
+/// What a product costs, for other services.
+pub(crate) const PRICE: Operation<(), Price> = Operation::get("catalog", "/products/{sku}").answers();
 
 const PRODUCTS: [Product; 4] = [
     Product { sku: "globe", name: "A globe of the moon", price_cents: 12_900 },
@@ -31,22 +40,31 @@ const PRODUCTS: [Product; 4] = [
 
 /// The service `catalog`.
 pub(crate) fn service() -> Service {
-    Service::new("catalog").http(routes())
+    let (routes, description) = routes().split_for_parts();
+    Service::new("catalog").http(routes).openapi(description)
 }
 
-fn routes() -> Router {
-    Router::new().route("/products", get(list)).route("/products/{sku}", get(show))
+fn routes() -> OpenApiRouter {
+    interfaces::router().routes(routes!(list)).routes(routes!(show))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct List {
-    products: &'static [Product],
+    products: Vec<Product>,
 }
 
+/// All there is to buy.
+#[utoipa::path(get, path = "/products", responses((status = 200, description = "all of them", body = List)))]
 async fn list() -> Json<List> {
-    Json(List { products: &PRODUCTS })
+    Json(List { products: PRODUCTS.to_vec() })
 }
 
+/// One product.
+#[utoipa::path(
+    get,
+    path = "/products/{sku}",
+    responses((status = 200, description = "it", body = Product), (status = 404, description = "there is none")),
+)]
 async fn show(Path(sku): Path<String>) -> Result<Json<Product>> {
     let product = PRODUCTS.iter().find(|product| product.sku == sku);
     let missing = || Error::new(Kind::NotFound).with_detail(format!("there is no product `{sku}`"));
@@ -55,18 +73,11 @@ async fn show(Path(sku): Path<String>) -> Result<Json<Product>> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay::axum::{
-        body::{Body, to_bytes},
-        http::Request,
-    };
-    use tower::ServiceExt;
-
     use super::*;
+    use crate::interfaces::tests::exchange;
 
     async fn get(path: &str) -> (u16, serde_json::Value) {
-        let response = routes().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        (status, serde_json::from_slice(&to_bytes(response.into_body(), 10_000).await.unwrap()).unwrap())
+        exchange(routes(), "GET", path, None).await
     }
 
     #[tokio::test]

@@ -36,8 +36,13 @@ fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
         changes: events::Changes::new(),
         tasks: Tasks::new(),
     };
-    let routes = routes::routes(placing.clone());
-    Ok(context.service().http(routes).component(database).component(Underway { placing, config }))
+    let (routes, description) = routes::routes(placing.clone()).split_for_parts();
+    Ok(context
+        .service()
+        .http(routes)
+        .openapi(description)
+        .component(database)
+        .component(Underway { placing, config }))
 }
 
 /// The orders under way: waited for at the end, and looked for after a crash.

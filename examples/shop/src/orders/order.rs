@@ -5,20 +5,21 @@ use mainstay::{
     error::{Kind, Violation},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// More different products than this are no order.
 const MOST_ITEMS: usize = 20;
 const MOST_OF_ONE: u32 = 1_000;
 
 /// What the customer sends.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Basket {
     pub(super) items: Vec<Wanted>,
     pub(super) payment_token: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     pub(super) sku: String,
@@ -26,7 +27,7 @@ pub(super) struct Wanted {
 }
 
 /// An order, as it is stored and answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Order {
     pub(super) id: String,
     pub(super) status: Status,
@@ -36,7 +37,7 @@ pub(super) struct Order {
     pub(super) total_cents: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub(super) struct Item {
     pub(super) sku: String,
     pub(super) quantity: u32,
@@ -44,7 +45,7 @@ pub(super) struct Item {
     pub(super) price_cents: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     /// Stock and payment are on their way. After a crash such an order is undone.

@@ -11,9 +11,9 @@ use mainstay::{
 
 use super::order::{Item, Wanted};
 use crate::{
-    catalog::Price,
+    catalog::PRICE,
     inventory::proto::{Line, ReleaseRequest, ReserveRequest, inventory_client::InventoryClient},
-    payments::{self, Charge, Payment},
+    payments::{self, Charge, PAY, Payment, TAKE_BACK},
 };
 
 /// How often a payment is tried: it has an id, so that no try pays twice.
@@ -33,13 +33,13 @@ impl Services {
     /// What one of a product costs.
     pub(super) async fn price(&self, wanted: &Wanted) -> Result<Item> {
         let Wanted { sku, quantity } = wanted;
-        let answer = self.client.get(format!("http://catalog/products/{sku}")).send().await;
+        let answer = PRICE.call(&self.client).path("sku", sku).send().await;
         let answer = answer.map_err(|error| unavailable("the catalogue", error.into()))?;
         if answer.status() == 404 {
             return Err(Error::new(Kind::NotFound).with_detail(format!("there is no product `{sku}`")));
         }
-        let price: Price = answer.error_for_status()?.json().await?;
-        Ok(Item { sku: sku.clone(), quantity: *quantity, price_cents: price.price_cents })
+        let price_cents = answer.read().await?.price_cents;
+        Ok(Item { sku: sku.clone(), quantity: *quantity, price_cents })
     }
 
     /// Takes the items off the stock.
@@ -88,15 +88,13 @@ impl Services {
     }
 
     async fn try_to_pay(&self, order: &str, charge: &Charge) -> Result<Payment> {
-        let call = self.client.put(format!("http://payments/payments/{order}")).json(charge);
-        let answer = call.timeout(self.payment_timeout).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
+        let call = PAY.call(&self.client).path("id", order).body(charge);
+        Ok(call.timeout(self.payment_timeout).send().await?.read().await?)
     }
 
     /// Takes a payment back, whether or not it was made.
     pub(super) async fn take_back(&self, order: &str) -> Result<()> {
-        self.client.delete(format!("http://payments/payments/{order}")).send().await?.error_for_status()?;
-        Ok(())
+        Ok(TAKE_BACK.call(&self.client).path("id", order).send().await?.read().await?)
     }
 
     fn inventory(&self) -> InventoryClient<mainstay::client::grpc::Channel> {

@@ -9,8 +9,9 @@ mod routes;
 
 use std::sync::Arc;
 
-use mainstay::{Result, Service, ServiceContext};
+use mainstay::{Result, Service, ServiceContext, client::Operation};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::database::Database;
 use chaos::Chaos;
@@ -19,7 +20,7 @@ use config::Config;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What is to be paid.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Charge {
     pub(crate) amount_cents: u32,
@@ -28,7 +29,8 @@ pub(crate) struct Charge {
 }
 
 /// What became of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[schema(as = payments::Status)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     Paid,
@@ -39,11 +41,18 @@ pub(crate) enum Status {
 }
 
 /// A payment, as it is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Payment {
     pub(crate) id: String,
     pub(crate) status: Status,
 }
+
+/// Pays, for other services.
+pub(crate) const PAY: Operation<Charge, Payment> =
+    Operation::put("payments", "/payments/{id}").takes().answers();
+
+/// Takes a payment back, whether or not it was made.
+pub(crate) const TAKE_BACK: Operation = Operation::delete("payments", "/payments/{id}");
 
 /// The service `payments`.
 pub(crate) fn service() -> Service {
@@ -53,6 +62,6 @@ pub(crate) fn service() -> Service {
 #[allow(clippy::needless_pass_by_value, reason = "the shape that a service is built by")]
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
     let database = Database::new(config.database.as_deref(), SCHEMA)?;
-    let routes = routes::routes(database.clone(), Chaos::new(&config));
-    Ok(context.service().http(routes).component(database))
+    let (routes, description) = routes::routes(database.clone(), Chaos::new(&config)).split_for_parts();
+    Ok(context.service().http(routes).openapi(description).component(database))
 }

@@ -4,17 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay::{
     Error, Result,
-    axum::{Json, Router, extract::State, http::StatusCode, routing::put},
+    axum::{self, Json, extract::State, http::StatusCode},
     error::Kind,
     extract,
 };
 use sqlx::Row;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Charge, Payment, Status,
     chaos::{Chaos, Fate},
 };
-use crate::database::Database;
+use crate::{database::Database, interfaces};
 
 /// The token that the bank declines.
 const DECLINED: &str = "tok_declined";
@@ -25,11 +26,21 @@ struct Payments {
     chaos: Arc<Chaos>,
 }
 
-pub(super) fn routes(database: Database, chaos: Chaos) -> Router {
+pub(super) fn routes(database: Database, chaos: Chaos) -> OpenApiRouter {
     let payments = Payments { database, chaos: Arc::new(chaos) };
-    Router::new().route("/payments/{id}", put(pay).get(show).delete(void)).with_state(payments)
+    interfaces::router().routes(routes!(pay, show, void)).with_state(payments)
 }
 
+/// Makes a payment, once for each id.
+#[utoipa::path(
+    put,
+    path = "/payments/{id}",
+    responses(
+        (status = 200, description = "what became of it", body = Payment),
+        (status = 409, description = "there is another one of this id, or it was taken back"),
+        (status = 503, description = "the bank did not answer"),
+    ),
+)]
 async fn pay(
     State(payments): State<Payments>,
     extract::Path(id): extract::Path<String>,
@@ -45,6 +56,12 @@ async fn pay(
     if fate == Fate::MadeAndLost { Err(unanswered()) } else { Ok(Json(payment)) }
 }
 
+/// A payment.
+#[utoipa::path(
+    get,
+    path = "/payments/{id}",
+    responses((status = 200, description = "it", body = Payment), (status = 404, description = "there is none")),
+)]
 async fn show(
     State(payments): State<Payments>,
     extract::Path(id): extract::Path<String>,
@@ -55,6 +72,8 @@ async fn show(
     Ok(Json(Payment { id, status }))
 }
 
+/// Takes a payment back, also one that comes later.
+#[utoipa::path(delete, path = "/payments/{id}", responses((status = 204, description = "it is not paid")))]
 async fn void(
     State(payments): State<Payments>,
     extract::Path(id): extract::Path<String>,
@@ -142,30 +161,23 @@ fn check_id(id: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay::axum::{
-        body::{Body, to_bytes},
-        http::Request,
-    };
-    use tower::ServiceExt;
-
     use super::*;
-    use crate::payments::{SCHEMA, config::Config};
+    use crate::{
+        interfaces::tests::exchange,
+        payments::{SCHEMA, config::Config},
+    };
 
-    async fn payments(failure_rate: f64) -> Router {
+    async fn payments(failure_rate: f64) -> OpenApiRouter {
         let database = Database::new(None, SCHEMA).unwrap();
         database.create().await.unwrap();
         let config = Config { failure_rate, ..Config::default() };
         routes(database, Chaos::new(&config))
     }
 
-    async fn call(router: &Router, method: &str, id: &str, token: &str) -> (u16, serde_json::Value) {
-        let body = serde_json::json!({"amount_cents": 100, "token": token}).to_string();
-        let request = Request::builder().method(method).uri(format!("/payments/{id}"));
-        let request = request.header("content-type", "application/json").body(Body::from(body)).unwrap();
-        let response = router.clone().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap_or_default())
+    async fn call(router: &OpenApiRouter, method: &str, id: &str, token: &str) -> (u16, serde_json::Value) {
+        let charge = serde_json::json!({"amount_cents": 100, "token": token});
+        exchange(router.clone(), method, &format!("/payments/{id}"), Some(charge).filter(|_| method == "PUT"))
+            .await
     }
 
     #[tokio::test]
