@@ -218,14 +218,9 @@ impl Reader<'_> {
                         scalar => scalar.to_string(),
                     });
                 // An element of a list that was written as one text has no place of its own.
-                let written = self.node.nearest(&full);
-                (
-                    Some(written)
-                        .filter(|(key, _)| !key.is_root())
-                        .and_then(|(_, node)| node.first_origin())
-                        .cloned(),
-                    value,
-                )
+                let list = full.parent().filter(|_| full.last_name().is_none());
+                let written = list.and_then(|list| self.node.get(&list));
+                (written.and_then(Node::first_origin).cloned(), value)
             }
         };
         Finding {
