@@ -85,7 +85,7 @@ impl Kind {
     /// Whether services are registered in it: not in what others write.
     #[must_use]
     pub fn takes_registrations(self) -> bool {
-        !matches!(self, Self::File | Self::Dns)
+        !matches!(self, Self::File | Self::Dns | Self::Kubernetes)
     }
 
     /// Whether this program was built with it.
