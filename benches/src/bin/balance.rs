@@ -59,12 +59,13 @@ const POLICIES: [(&str, Policy); 4] = [
 ];
 
 fn main() -> Result {
-    let arguments = Arguments::read(&["--part", "--rounds", "--seconds", "--choices"]).map_err(wrong)?;
+    let arguments = Arguments::read(&["--part", "--rounds", "--seconds", "--choices"])
+        .map_err(|error| error.to_string())?;
     if let Some(choices) = arguments.text("--choices") {
         return choose(choices.parse()?);
     }
-    let rounds = arguments.number("--rounds", 5).map_err(wrong)?;
-    let seconds = Duration::from_secs(arguments.number("--seconds", 8).map_err(wrong)?);
+    let rounds = arguments.number("--rounds", 5).map_err(|error| error.to_string())?;
+    let seconds = Duration::from_secs(arguments.number("--seconds", 8).map_err(|error| error.to_string())?);
     let part = arguments.text("--part");
     let wanted = |name| part.is_none_or(|part| part == name);
     if wanted("choice") {
@@ -83,12 +84,8 @@ fn main() -> Result {
     Ok(())
 }
 
-fn wrong(error: mainstay_benches::Wrong) -> String {
-    error.to_string()
-}
-
 fn endpoints(count: usize) -> Vec<Endpoint> {
-    let address = |index: usize| format!("10.{}.{}.{}", index >> 16, index >> 8 & 255, index & 255);
+    let address = |index: usize| format!("10.{}.{}.{}", index >> 16, (index >> 8) & 255, index & 255);
     (0..count).map(|index| Endpoint::tcp(address(index), 80)).collect()
 }
 
