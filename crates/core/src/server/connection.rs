@@ -189,9 +189,13 @@ impl Activity {
         self.bodies.fetch_sub(1, Relaxed);
     }
 
+    pub(super) fn reads_body(&self) -> bool {
+        self.bodies.load(Relaxed) > 0
+    }
+
     /// Whether a request is being answered, or read: its body may be read for longer than it is answered.
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight() > 0 || self.bodies.load(Relaxed) > 0
+        self.in_flight() > 0 || self.reads_body()
     }
 
     /// Whether something is lost when the connection is dropped.

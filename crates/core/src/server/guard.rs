@@ -53,6 +53,8 @@ pub(super) struct Guard {
     /// An answer of ours that stands in for one of hyper's.
     ours: Bytes,
     handed_over: Option<Box<HandedOver>>,
+    /// Something waits to be read: until then nobody sees whether the peer hangs up.
+    has_more: bool,
     frames: Frames,
     _ticket: Ticket,
 }
@@ -73,6 +75,7 @@ impl Guard {
             ahead,
             ours: Bytes::new(),
             handed_over: None,
+            has_more: false,
             frames: Frames::default(),
             _ticket: ticket,
         }
@@ -145,6 +148,27 @@ impl Guard {
             left -= part.len();
         }
         self.connection.activity().note_sent(data);
+    }
+
+    /// Looks out for a peer that hangs up while its HTTP/1 request is answered: its handler is to be dropped, as over
+    /// HTTP/2. hyper would do so by reading, for which it takes a new buffer of 8 KiB for each request; so it is told
+    /// not to (`http1_builder`).
+    #[inline]
+    fn note_hang_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let activity = self.connection.activity();
+        let reads = activity.reads_body() || activity.upgraded.get();
+        if self.has_more || reads || self.connection.protocol() != Protocol::Http1 {
+            return Ok(());
+        }
+        match self.transport.poll_hung_up(cx) {
+            Poll::Ready(Ok(true)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Ok(false)) => {
+                self.has_more = true;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(()),
+        }
     }
 
     fn handed_over(&mut self) -> &mut HandedOver {
@@ -253,6 +277,7 @@ impl AsyncRead for Guard {
         match Pin::new(&mut this.transport).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 let bytes = buf.filled().len() - before;
+                this.has_more = false;
                 if bytes > 0 {
                     this.connection.activity().note_read(bytes);
                 }
@@ -305,6 +330,8 @@ impl AsyncWrite for Guard {
         let activity = this.connection.activity();
         if activity.in_flight() == 0 {
             activity.owed.set(false);
+        } else {
+            this.note_hang_up(cx)?;
         }
         Poll::Ready(Ok(()))
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -29,12 +29,32 @@ pub(super) struct Handler<S> {
     service: RefCell<S>,
     seen_host: RefCell<validate::SeenHost>,
     connection: Connection,
+    /// What requests are given; cloned.
+    extensions: Extensions,
 }
 
 impl<S> Handler<S> {
     pub(super) fn new(service: S, connection: Connection) -> Self {
-        Self { service: RefCell::new(service), seen_host: RefCell::default(), connection }
+        let extensions = roomy(connection.clone());
+        Self { service: RefCell::new(service), seen_host: RefCell::default(), connection, extensions }
     }
+}
+
+/// Extensions with the connection and with room: the smallest table takes three, of which a router needs all, and to move
+/// into a larger one costs a request more than to copy that. A clone has the room of its original.
+fn roomy(connection: Connection) -> Extensions {
+    #[derive(Clone)]
+    struct Room<const N: u8>;
+
+    let mut extensions = Extensions::new();
+    extensions.insert(connection);
+    extensions.insert(Room::<0>);
+    extensions.insert(Room::<1>);
+    extensions.insert(Room::<2>);
+    extensions.remove::<Room<0>>();
+    extensions.remove::<Room<1>>();
+    extensions.remove::<Room<2>>();
+    extensions
 }
 
 impl<S, B> hyper::service::Service<Request<hyper::body::Incoming>> for Handler<S>
@@ -58,7 +78,7 @@ where
                 Progress::Refused { response: Some(refusal.answer(protocol, &RequestContext::new())) }
             }
             Ok(()) => {
-                request.extensions_mut().insert(self.connection.clone());
+                request.extensions_mut().extend(self.extensions.clone());
                 let request = request.map(|body| Incoming::new(body, &self.connection));
                 let mut service = self.service.borrow_mut();
                 match service.poll_ready(&mut Context::from_waker(Waker::noop())) {

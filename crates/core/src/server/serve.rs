@@ -45,13 +45,14 @@ const LAST_ROUND_TRIP: std::time::Duration = std::time::Duration::from_secs(1);
 /// hyper's smallest buffer.
 const LEAST_BUFFER: usize = 8 * 1024;
 
-pub(super) fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
+pub(super) fn http1_builder(limits: &Limits, encrypted: bool) -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The timers are ours (`watch`).
     builder
         // Who hangs up wants no answer: its handler is dropped, as over HTTP/2. A client that only closes its sending
-        // side looks the same, and RFC 9112 section 9.6 warns it.
-        .half_close(false)
+        // side looks the same, and RFC 9112 section 9.6 warns it. Where that can be seen without reading, it is
+        // (`guard`).
+        .half_close(!encrypted)
         .header_read_timeout(None)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size((limits.max_header_bytes as usize).max(LEAST_BUFFER).max(64 * 1024));
@@ -218,18 +219,19 @@ where
             } else {
                 Stage::Idle
             };
-            let at = since.at((stage, activity.dispatched()));
+            // Not looked at while busy, which needs no clock.
+            let mut at = || since.at((stage, activity.dispatched()));
             let closing = signal.phase() >= Phase::Closing;
             let (bound, deadline) = match stage {
                 Stage::Busy => (Bound::ConnectionAge, None),
-                Stage::Blocked(_) => (Bound::WriteIdle, Some(at + limits.write_idle)),
+                Stage::Blocked(_) => (Bound::WriteIdle, Some(at() + limits.write_idle)),
                 Stage::New | Stage::Head if closing && activity.dispatched() == 0 => {
                     (Bound::FirstByte, Some(started + GRACE))
                 }
                 Stage::New | Stage::Head | Stage::Idle if closing => return Poll::Ready(End::Dropped),
-                Stage::New => (Bound::FirstByte, Some(at + limits.first_byte)),
-                Stage::Head => (Bound::HeaderRead, Some(at + limits.header_read)),
-                Stage::Idle => (Bound::KeepAliveIdle, Some(at + limits.keep_alive_idle)),
+                Stage::New => (Bound::FirstByte, Some(at() + limits.first_byte)),
+                Stage::Head => (Bound::HeaderRead, Some(at() + limits.header_read)),
+                Stage::Idle => (Bound::KeepAliveIdle, Some(at() + limits.keep_alive_idle)),
             };
             let (bound, deadline) = match (deadline, old_at) {
                 // Half a head becomes a request first, or runs into its own bound.

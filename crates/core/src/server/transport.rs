@@ -2,12 +2,14 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -28,6 +30,32 @@ macro_rules! each {
             Transport::Tls($stream) => $work,
         }
     };
+}
+
+impl Transport {
+    /// Whether the peer has hung up, found out without reading anything; `false` when there is something to read first.
+    /// Never known of an encrypted stream, whose records must be read.
+    pub(super) fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        macro_rules! peek {
+            ($stream:expr) => {
+                loop {
+                    ready!($stream.poll_read_ready(cx))?;
+                    let peek = || SockRef::from($stream).peek(&mut [MaybeUninit::uninit()]);
+                    match $stream.try_io(Interest::READABLE, peek) {
+                        // It was not ready any more, and tokio knows now.
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        peeked => return Poll::Ready(peeked.map(|bytes| bytes == 0)),
+                    }
+                }
+            };
+        }
+        match self {
+            Self::Tcp(stream) => peek!(stream),
+            Self::Unix(stream) => peek!(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Poll::Pending,
+        }
+    }
 }
 
 impl AsyncRead for Transport {

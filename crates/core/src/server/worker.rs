@@ -99,7 +99,11 @@ impl Shared {
         stats: Stats,
         #[cfg(feature = "tls")] tls: Option<super::tls::Acceptor>,
     ) -> Arc<Self> {
-        let http1 = serve::http1_builder(&bounds);
+        #[cfg(feature = "tls")]
+        let encrypted = tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let encrypted = false;
+        let http1 = serve::http1_builder(&bounds, encrypted);
         Arc::new(Self {
             bounds,
             stats,

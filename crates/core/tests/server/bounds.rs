@@ -14,7 +14,7 @@ use mainstay_core::{
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{PREFACE, config, frame, get, headers, start, until};
+use crate::support::{PREFACE, Peer, config, frame, get, headers, start, telling, until, within};
 
 /// Short for a test, long beside what a loaded machine takes for a step.
 const SHORT: Duration = Duration::from_millis(200);
@@ -259,6 +259,55 @@ async fn a_client_that_has_closed_its_side_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn the_handler_of_a_peer_that_hangs_up_is_dropped() {
+    let (router, mut told) = telling();
+    let server = start(&config(), router.clone());
+    let mut peer = server.connect().await;
+    peer.send(get("/wait")).await;
+    assert_eq!(within(told.recv()).await, Some(true));
+    drop(peer);
+    assert_eq!(within(told.recv()).await, Some(false));
+    server.stop().await;
+
+    let socket = std::env::temp_dir().join(format!("mainstay-hang-up-{}", std::process::id()));
+    let mut config = config();
+    config.address = format!("unix:{}", socket.display()).parse().unwrap();
+    let server = start(&config, router);
+    let mut peer = Peer { stream: tokio::net::UnixStream::connect(&socket).await.unwrap() };
+    peer.send(get("/wait")).await;
+    assert_eq!(within(told.recv()).await, Some(true));
+    drop(peer);
+    assert_eq!(within(told.recv()).await, Some(false));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_ahead_is_no_hanging_up() {
+    let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let open = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = open.clone();
+    let slow = move || {
+        let (sender, gate) = (sender.clone(), gate.clone());
+        async move {
+            sender.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            "slow"
+        }
+    };
+    let server = start(&config(), router().route("/slow", on_get(slow)));
+    let mut peer = server.connect().await;
+    peer.send(get("/slow")).await;
+    within(begun.recv()).await.unwrap();
+    peer.send(get("/")).await;
+    // Time for the server to look at what came.
+    tokio::time::sleep(SHORT).await;
+    open.add_permits(1);
+    assert_eq!(peer.answer().await.text(), "slow");
+    assert_eq!(peer.answer().await.text(), "hello");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_malformed_body_is_a_400_and_one_that_breaks_off_is_nobodys_fault() {
     let (sender, mut kinds) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new().route(
@@ -311,7 +360,7 @@ async fn a_body_may_be_read_for_longer_than_it_is_answered() {
     peer.send("12345").await;
     tokio::time::sleep(SHORT * 2).await;
     peer.send("67890").await;
-    assert_eq!(crate::support::within(lengths.recv()).await, Some(Ok(10)));
+    assert_eq!(within(lengths.recv()).await, Some(Ok(10)));
     peer.send(get("/")).await;
     assert_eq!(peer.answer().await.text(), "hello");
     server.stop().await;

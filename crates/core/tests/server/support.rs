@@ -12,6 +12,7 @@ use mainstay_core::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinHandle,
 };
 use tower_service::Service;
@@ -107,6 +108,27 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// `/wait` never answers, and tells of itself: `true` when it is called, `false` when it is dropped.
+pub fn telling() -> (Router, UnboundedReceiver<bool>) {
+    struct Told(UnboundedSender<bool>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(false);
+        }
+    }
+
+    let (sender, told) = unbounded_channel();
+    let wait = move || {
+        let told = Told(sender.clone());
+        async move {
+            told.0.send(true).unwrap();
+            std::future::pending::<()>().await;
+        }
+    };
+    (Router::new().route("/wait", axum::routing::get(wait)), told)
 }
 
 pub struct Peer<T = TcpStream> {

@@ -15,7 +15,7 @@ use rustls::{
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{PREFACE, Peer, Running, config, frame, get, start, until, within};
+use crate::support::{PREFACE, Peer, Running, config, frame, get, start, telling, until, within};
 
 /// An authority, and the folder in which the server finds what it signs.
 struct Authority {
@@ -138,6 +138,20 @@ async fn the_protocol_is_negotiated() {
     // Who offers only what isn't spoken here learns it in the handshake.
     assert!(authority.connect(&server, &[b"spdy/3"], None).await.is_err());
     until(|| server.stats.snapshot().tls_failed == 1).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_handler_of_a_peer_that_hangs_up_is_dropped() {
+    let authority = Authority::new("hang-up");
+    authority.install(&authority.issue("localhost"));
+    let (router, mut told) = telling();
+    let server = start(&authority.config(ClientCertificates::None), router);
+    let mut peer = authority.connect(&server, &[], None).await.unwrap();
+    peer.send(get("/wait")).await;
+    assert_eq!(within(told.recv()).await, Some(true));
+    drop(peer);
+    assert_eq!(within(told.recv()).await, Some(false));
     server.stop().await;
 }
 
