@@ -28,13 +28,21 @@ impl Deadline {
     /// `timeout` from now, as the caller said.
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout.min(LONGEST), explicit: true }
+        Self::after_from(Instant::now(), timeout)
     }
 
     /// `timeout` from now, because nobody said anything: the configured default.
     #[must_use]
     pub fn by_default(timeout: Duration) -> Self {
-        Self { explicit: false, ..Self::after(timeout) }
+        Self::by_default_from(Instant::now(), timeout)
+    }
+
+    pub(crate) fn after_from(now: Instant, timeout: Duration) -> Self {
+        Self { at: now + timeout.min(LONGEST), explicit: true }
+    }
+
+    pub(crate) fn by_default_from(now: Instant, timeout: Duration) -> Self {
+        Self { explicit: false, ..Self::after_from(now, timeout) }
     }
 
     /// The point in time.

@@ -26,8 +26,8 @@ pub use ambient::Ambient;
 pub use criticality::{CRITICALITY, Criticality, UnknownCriticality};
 pub use deadline::{Deadline, GRPC_TIMEOUT, InvalidTimeout, REQUEST_TIMEOUT, format_timeout, parse_timeout};
 pub use request_id::{REQUEST_ID, RequestId};
-pub(crate) use scope::Entered;
 pub use scope::Scoped;
+pub(crate) use scope::{Calling, Entered, called_at};
 pub use trace::{BAGGAGE, InvalidTraceparent, SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
 use crate::{error::Protocol, lifecycle::Drain};

@@ -3,7 +3,7 @@
 //! What is current is swapped with a slot of the future, and back: it costs no clone.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     mem,
     pin::Pin,
@@ -11,11 +11,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::RequestContext;
 
 thread_local! {
     static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
+    static CALLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 pub(super) fn current() -> Option<RequestContext> {
@@ -52,6 +54,27 @@ fn swap(slot: &mut Option<RequestContext>) {
             mem::swap(&mut *current, slot);
         }
     });
+}
+
+/// The time, for layers that are called with a request: one look at the clock does for all that are called at once. Not
+/// for futures and bodies, in which time passes.
+pub(crate) fn called_at() -> Instant {
+    CALLED.try_with(Cell::get).ok().flatten().unwrap_or_else(Instant::now)
+}
+
+/// While it lives, layers are called at this time.
+pub(crate) struct Calling(Option<Instant>);
+
+impl Calling {
+    pub(crate) fn at(now: Instant) -> Self {
+        Self(CALLED.try_with(|called| called.replace(Some(now))).ok().flatten())
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let _ = CALLED.try_with(|called| called.set(self.0));
+    }
 }
 
 impl RequestContext {

@@ -1,4 +1,4 @@
-//! Makes the [`RequestContext`] of a request and keeps it current while the request is worked on.
+//! Makes the [`RequestContext`](crate::context::RequestContext) of a request and keeps it current while the request is worked on.
 #![doc = include_str!("README.md")]
 
 mod body;
@@ -20,7 +20,8 @@ pub use future::ResponseFuture;
 
 use crate::{
     config::{Duration, Findings, Section},
-    context::{Ambient, Entered, RequestContext},
+    context::{Ambient, Calling, Entered, called_at},
+    error::Protocol,
 };
 
 /// What is believed of the header fields of a request, and the deadline where none arrives.
@@ -103,7 +104,7 @@ impl<S> Layer<S> for ContextLayer {
     }
 }
 
-/// Middleware that gives each request its [`RequestContext`].
+/// Middleware that gives each request its [`RequestContext`](crate::context::RequestContext).
 #[derive(Debug, Clone)]
 pub struct Context<S> {
     inner: S,
@@ -123,16 +124,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let read::Fields { parts, protocol, refused } =
-            read::read(request.method(), request.headers(), &self.shared.config, self.shared.ambient.clone());
-        let context = RequestContext::from(parts);
+        let now = called_at();
+        let (context, refused) = read::read(request.method(), request.headers(), &self.shared, now);
         if let Some(error) = refused {
+            let protocol = context.protocol().unwrap_or(Protocol::Http);
             return ResponseFuture::answered(error.answer(protocol, &context), context);
         }
         let mut context = Some(context);
-        let entered = Entered::new(&mut context);
+        let (calling, entered) = (Calling::at(now), Entered::new(&mut context));
         let inner = self.inner.call(request);
-        drop(entered);
+        drop((entered, calling));
         ResponseFuture::new(inner, context)
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! One pass over the fields: cheaper than a look-up for each name, and it sees what is there twice.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
 
-use super::Config;
+use super::Shared;
 use crate::{
     context::{
-        Ambient, Criticality, Deadline, InvalidTimeout, Parts, RequestId, TraceContext, parse_timeout,
+        Criticality, Deadline, InvalidTimeout, Parts, RequestContext, RequestId, TraceContext, parse_timeout,
     },
     error::{Error, Kind, Protocol, Violation},
 };
@@ -21,7 +22,7 @@ const BAGGAGE_MEMBERS: usize = 64;
 const TRACESTATE_MEMBERS: usize = 32;
 
 /// A field that may be there once.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 enum Once<'a> {
     #[default]
     Absent,
@@ -71,16 +72,14 @@ impl<'a> List<'a> {
     }
 }
 
-/// What was read.
-pub(super) struct Fields {
-    pub(super) parts: Parts,
-    pub(super) protocol: Protocol,
-    /// For the caller whose timeout is malformed.
-    pub(super) refused: Option<Error>,
-}
-
-/// Makes a context of what the fields say.
-pub(super) fn read(method: &Method, headers: &HeaderMap, config: &Config, ambient: Ambient) -> Fields {
+/// Makes a context of what the fields say; the error is for the caller whose timeout is malformed.
+pub(super) fn read(
+    method: &Method,
+    headers: &HeaderMap,
+    shared: &Shared,
+    now: Instant,
+) -> (RequestContext, Option<Error>) {
+    let Shared { config, ambient } = shared;
     let mut content_type = None;
     let mut request_id = Once::default();
     let mut traceparent = Once::default();
@@ -109,59 +108,61 @@ pub(super) fn read(method: &Method, headers: &HeaderMap, config: &Config, ambien
     // As `Protocol::of_request`.
     let content_type = content_type.filter(|_| *method == Method::POST);
     let protocol = content_type.map_or(Protocol::Http, |value| Protocol::of_content_type(value.as_bytes()));
+    let (deadline, refused) = match deadline(grpc_timeout, request_timeout, shared, now) {
+        Ok(deadline) => (deadline, None),
+        // Answered and logged with the ids.
+        Err(error) => (None, Some(error)),
+    };
     // W3C Trace Context section 3.2: several are as good as none. Without a valid one tracestate means nothing.
-    let traceparent = traceparent.one().filter(|_| config.trust_ids);
-    let trace = traceparent.and_then(|value| TraceContext::parse(value.as_bytes()).ok());
-    let mut parts = Parts {
-        request_id: None,
+    let trace = traceparent
+        .one()
+        .filter(|_| config.trust_ids)
+        .and_then(|value| TraceContext::parse(value.as_bytes()).ok());
+    let given = |id: &&HeaderValue| config.trust_ids && RequestId::is_well_formed(id.as_bytes());
+    // Both only advise: what can't be read is as if it were not there.
+    let class = criticality.one().filter(|_| config.trust_priority).and_then(|value| value.to_str().ok());
+    let attempt = attempt.one().filter(|_| config.trust_priority).and_then(|value| value.to_str().ok());
+    let parts = Parts {
+        request_id: request_id.one().filter(given).cloned(),
         trace: trace.unwrap_or_else(TraceContext::root),
-        tracestate: None,
-        baggage: None,
-        deadline: None,
-        criticality: Criticality::default(),
-        attempt: 0,
-        ambient,
+        tracestate: if trace.is_some() { tracestate.checked(is_tracestate) } else { None },
+        baggage: if config.trust_ids { baggage.checked(is_baggage) } else { None },
+        deadline,
+        criticality: class.and_then(|text| Criticality::from_str(text).ok()).unwrap_or_default(),
+        attempt: attempt.and_then(|text| text.parse().ok()).unwrap_or_default(),
+        ambient: ambient.clone(),
         protocol: Some(protocol),
     };
+    (RequestContext::from(parts), refused)
+}
 
-    if config.trust_ids {
-        if let Some(id) = request_id.one().filter(|id| RequestId::is_well_formed(id.as_bytes())) {
-            parts.request_id = Some(id.clone());
-        }
-        if trace.is_some() {
-            parts.tracestate = tracestate.checked(is_tracestate);
-        }
-        parts.baggage = baggage.checked(is_baggage);
-    }
+/// The earlier one of those that arrived, else the default.
+fn deadline(
+    grpc_timeout: Once<'_>,
+    request_timeout: Once<'_>,
+    Shared { config, .. }: &Shared,
+    now: Instant,
+) -> Result<Option<Deadline>, Error> {
+    let grpc = timeout("grpc-timeout", grpc_timeout)?;
+    let http = timeout("x-request-timeout", request_timeout)?;
+    let arrived = match (grpc, http) {
+        (Some(grpc), Some(http)) => Some(grpc.min(http)),
+        (one, other) => one.or(other),
+    };
+    Ok(match arrived {
+        Some(timeout) => Some(Deadline::after_from(now, timeout.min(config.max_timeout.get()))),
+        None if config.default_timeout.is_zero() => None,
+        None => Some(Deadline::by_default_from(now, config.default_timeout.get())),
+    })
+}
 
-    if config.trust_priority {
-        // Both only advise: what can't be read is as if it were not there.
-        let class = criticality.one().and_then(|value| value.to_str().ok());
-        if let Some(class) = class.and_then(|text| Criticality::from_str(text).ok()) {
-            parts.criticality = class;
-        }
-        let attempt = attempt.one().and_then(|value| value.to_str().ok());
-        if let Some(attempt) = attempt.and_then(|text| text.parse().ok()) {
-            parts.attempt = attempt;
-        }
-    }
-
-    for (name, field) in [("grpc-timeout", grpc_timeout), ("x-request-timeout", request_timeout)] {
-        let read = match field {
-            Once::Absent => continue,
-            Once::One(value) => parse_timeout(value.as_bytes()),
-            Once::Several => Err(InvalidTimeout),
-        };
-        match read {
-            Ok(timeout) => parts.bound(Deadline::after(timeout.min(config.max_timeout.get()))),
-            // Answered and logged with the ids.
-            Err(error) => return Fields { parts, protocol, refused: Some(malformed(name, error)) },
-        }
-    }
-    if parts.deadline.is_none() && !config.default_timeout.is_zero() {
-        parts.deadline = Some(Deadline::by_default(config.default_timeout.get()));
-    }
-    Fields { parts, protocol, refused: None }
+fn timeout(name: &'static str, field: Once<'_>) -> Result<Option<Duration>, Error> {
+    let read = match field {
+        Once::Absent => return Ok(None),
+        Once::One(value) => parse_timeout(value.as_bytes()),
+        Once::Several => Err(InvalidTimeout),
+    };
+    read.map(Some).map_err(|error| malformed(name, error))
 }
 
 #[cold]

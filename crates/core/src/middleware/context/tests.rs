@@ -6,7 +6,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     Body,
-    context::Criticality,
+    context::{Criticality, RequestContext},
     lifecycle::{Drain, Phase},
     middleware::probe,
 };

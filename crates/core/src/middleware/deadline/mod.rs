@@ -17,7 +17,7 @@ pub use body::ResponseBody;
 pub use future::ResponseFuture;
 
 use crate::{
-    context::{Deadline as At, Entered, RequestContext, Scoped},
+    context::{Deadline as At, Entered, RequestContext, Scoped, called_at},
     error::{Error, Protocol, mapping::Elapsed},
 };
 
@@ -76,15 +76,16 @@ where
         // One that the caller asked for bounds the body of the answer too, whatever bounds the handler.
         let body = given.filter(|deadline| deadline.is_explicit());
         let Some(timeout) = self.timeout else {
-            if given.is_some_and(At::has_passed) {
+            if given.is_some_and(|given| given.at() <= called_at()) {
                 return ResponseFuture::passed(protocol);
             }
             return ResponseFuture::running(self.inner.call(request), given, body, protocol);
         };
 
-        let own = At::by_default(timeout);
+        let now = called_at();
+        let own = At::by_default_from(now, timeout);
         let head = given.map_or(own, |given| given.earliest(own));
-        if head.has_passed() {
+        if head.at() <= now {
             return ResponseFuture::passed(protocol);
         }
         let mut context = Some(RequestContext::current().unwrap_or_default().with_deadline(head));

@@ -25,8 +25,8 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub(super) fn add(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    /// Counts a time, in nanoseconds.
+    pub(super) fn add(&self, nanos: u64) {
         if let Some(bucket) = self.buckets.get(index(nanos)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -80,7 +80,7 @@ mod tests {
     fn the_median_is_close_and_taking_it_empties() {
         let histogram = Histogram::default();
         for millis in 1..=99 {
-            histogram.add(Duration::from_millis(millis));
+            histogram.add(millis * 1_000_000);
         }
         let median = histogram.take_median().unwrap().as_secs_f64();
         assert!((0.046..0.054).contains(&median), "{median}");

@@ -121,8 +121,13 @@ impl Limiter {
     /// # Errors
     /// [`Overloaded`] if there is none.
     pub fn acquire(&self, criticality: Criticality) -> Result<Permit, Overloaded> {
+        self.acquire_at(criticality, Instant::now())
+    }
+
+    /// Room for one request that came at this time.
+    pub(super) fn acquire_at(&self, criticality: Criticality, now: Instant) -> Result<Permit, Overloaded> {
         let inner = &self.0;
-        let now = inner.now();
+        let now = inner.since_epoch(now);
         // Leases that are over are looked for only when there is no room.
         if inner.enter(criticality) || (inner.write_off(now) && inner.enter(criticality)) {
             inner.admitted.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +154,11 @@ impl fmt::Debug for Limiter {
 
 impl Inner {
     fn now(&self) -> u64 {
-        nanos(Instant::now().saturating_duration_since(self.epoch))
+        self.since_epoch(Instant::now())
+    }
+
+    fn since_epoch(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.epoch))
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "terms wrap, and are compared so")]
@@ -188,7 +197,7 @@ impl Inner {
         if !answered {
             self.left.fetch_add(1, Ordering::Relaxed);
         }
-        self.histogram.add(Duration::from_nanos(now.saturating_sub(began)));
+        self.histogram.add(now.saturating_sub(began));
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         if in_flight > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(in_flight, Ordering::Relaxed);
@@ -236,7 +245,7 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 }
 
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 /// Room for one request. Given back when it is dropped.

@@ -20,7 +20,10 @@ pub use config::{Config, Shares};
 pub use future::ResponseFuture;
 pub use limiter::{Limiter, Permit, Snapshot};
 
-use crate::{context::RequestContext, error::Protocol};
+use crate::{
+    context::{RequestContext, called_at},
+    error::Protocol,
+};
 
 /// Layer of [`Shed`].
 #[derive(Debug, Clone, Default)]
@@ -68,7 +71,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let criticality = RequestContext::peek(RequestContext::criticality).unwrap_or_default();
         let protocol = Protocol::of_current(&request);
-        match self.limiter.acquire(criticality) {
+        match self.limiter.acquire_at(criticality, called_at()) {
             Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit, protocol),
             Err(overloaded) => ResponseFuture::refused(overloaded, protocol),
         }
