@@ -1,4 +1,4 @@
-//! The body of what a layer answers: the inner service's, or its own.
+//! The bodies of answers: the inner service's, and those that a layer makes itself.
 
 use std::{
     pin::Pin,
@@ -7,8 +7,54 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use pin_project_lite::pin_project;
+
+use crate::BoxError;
+
+/// A body that others can be turned into: axum's, tonic's, http-body-util's boxed ones.
+///
+/// Layers that answer by themselves now and then, or watch over a body now and then, give all other answers on as they
+/// are: their type is the inner service's, and nothing is moved or wrapped on the usual way.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't hold what a layer answers by itself",
+    label = "an answer with this body",
+    note = "make it axum's: `service.map_response(|response| response.map(axum::body::Body::new))`"
+)]
+pub trait FromBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {
+    /// `body`, boxed where it is another type.
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl FromBody for axum::body::Body {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::new(body)
+    }
+}
+
+#[cfg(feature = "grpc")]
+impl FromBody for tonic::body::Body {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::new(body)
+    }
+}
+
+impl FromBody for UnsyncBoxBody<Bytes, BoxError> {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        body.map_err(Into::into).boxed_unsync()
+    }
+}
 
 pin_project! {
     /// The inner service's body, or a short one that the layer made itself. Keeps the error type.
@@ -30,6 +76,15 @@ impl<R> Either<R> {
     /// The layer's own.
     pub(super) fn own(body: Full<Bytes>) -> Self {
         Self::Own { body: Box::new(body) }
+    }
+}
+
+impl<R: FromBody> FromBody for Either<R> {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::inner(R::from_body(body))
     }
 }
 

@@ -14,8 +14,9 @@
 //! | [`security_headers`] | makes browsers careful | around the user's layers |
 //!
 //! All of them keep the inner service's error type and answer with a response; the answer follows the protocol of the
-//! request ([`Protocol`](crate::error::Protocol)). None boxes a future or a body on the way of a good answer, and none
-//! spawns: dropping the future of a request drops the handler's.
+//! request ([`Protocol`](crate::error::Protocol)). None boxes a future on the way of a good answer, and none spawns:
+//! dropping the future of a request drops the handler's. Bodies are those of the inner service ([`FromBody`]), boxed where
+//! a layer has to watch over one: until a deadline that the caller asked for, or while it takes up room in [`shed`].
 
 pub mod body_limit;
 #[cfg(feature = "compression")]
@@ -30,5 +31,8 @@ pub mod security_headers;
 pub mod shed;
 
 mod body;
+
+pub use body::FromBody;
+
 #[cfg(test)]
 mod probe;

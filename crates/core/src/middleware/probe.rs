@@ -62,7 +62,7 @@ impl Clone for Probe {
 }
 
 impl<B> Service<Request<B>> for Probe {
-    type Response = Response<ProbeBody>;
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = ProbeFuture;
 
@@ -86,7 +86,7 @@ pub(super) struct ProbeFuture {
 }
 
 impl Future for ProbeFuture {
-    type Output = Result<Response<ProbeBody>, Infallible>;
+    type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.polls += 1;
@@ -98,7 +98,7 @@ impl Future for ProbeFuture {
             return Poll::Pending;
         }
         let body = ProbeBody { polls: 0, until: self.until, seen: Arc::clone(&self.seen) };
-        Poll::Ready(Ok(Response::new(body)))
+        Poll::Ready(Ok(Response::new(Body::new(body))))
     }
 }
 

@@ -1,16 +1,14 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::Response;
-use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::too_large;
-use crate::{context::RequestContext, error::Protocol, middleware::body::Either};
+use crate::{context::RequestContext, error::Protocol, middleware::FromBody};
 
 pin_project! {
     /// Future of [`BodyLimit`](super::BodyLimit).
@@ -43,53 +41,17 @@ impl<F> ResponseFuture<F> {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: FromBody,
 {
-    type Output = Result<Response<ResponseBody<R>>, E>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match self.project().state.project() {
-            StateProjection::Running { inner } => ready!(inner.poll(cx))?.map(Either::inner),
+        match self.project().state.project() {
+            StateProjection::Running { inner } => inner.poll(cx),
             StateProjection::TooLarge { protocol } => {
                 let context = RequestContext::current().unwrap_or_default();
-                too_large().answer(*protocol, &context).map(Either::own)
+                Poll::Ready(Ok(too_large().answer(*protocol, &context).map(R::from_body)))
             }
-        };
-        Poll::Ready(Ok(response.map(|inner| ResponseBody { inner })))
-    }
-}
-
-pin_project! {
-    /// Body of the answers of [`BodyLimit`](super::BodyLimit).
-    #[derive(Debug)]
-    pub struct ResponseBody<R> {
-        #[pin]
-        inner: Either<R>,
-    }
-}
-
-/// Empty.
-impl<R> Default for ResponseBody<R> {
-    fn default() -> Self {
-        Self { inner: Either::default() }
-    }
-}
-
-impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
-    type Data = Bytes;
-    type Error = R::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        }
     }
 }

@@ -19,9 +19,12 @@ use tower_service::Service;
 pub use body::RequestBody;
 #[cfg(feature = "compression")]
 pub(super) use body::length_limit_error;
-pub use future::{ResponseBody, ResponseFuture};
+pub use future::ResponseFuture;
 
-use crate::error::{Error, Kind, Protocol};
+use crate::{
+    error::{Error, Kind, Protocol},
+    middleware::FromBody,
+};
 
 /// Layer of [`BodyLimit`].
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +81,9 @@ impl<S, B, R> Service<Request<B>> for BodyLimit<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: http_body::Body,
+    R: FromBody,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<R>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 

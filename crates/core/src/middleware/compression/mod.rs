@@ -4,9 +4,7 @@
 mod request;
 mod response;
 
-pub use request::{
-    Decompression, DecompressionConfig, DecompressionLayer, RequestBody, ResponseBody, ResponseFuture,
-};
+pub use request::{Decompression, DecompressionConfig, DecompressionLayer, RequestBody, ResponseFuture};
 pub use response::{CompressionConfig, CompressionLayer, Worthwhile};
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{
     context::RequestContext,
     error::{Error, Kind, Protocol},
     middleware::{
-        body::Either,
+        FromBody,
         body_limit::{Limit, length_limit_error},
     },
 };
@@ -93,8 +93,9 @@ impl<S, B, R> Service<Request<B>> for Decompression<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: Body,
+    R: FromBody,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<R>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -313,12 +314,13 @@ pin_project! {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: FromBody,
 {
-    type Output = Result<Response<ResponseBody<R>>, E>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match self.project().state.project() {
-            StateProjection::Running { inner } => std::task::ready!(inner.poll(cx))?.map(Either::inner),
+        match self.project().state.project() {
+            StateProjection::Running { inner } => inner.poll(cx),
             StateProjection::Unknown { protocol, zstd } => {
                 let known = if *zstd { "gzip, br, zstd" } else { "gzip, br" };
                 let context = RequestContext::current().unwrap_or_default();
@@ -327,45 +329,8 @@ where
                 let mut answer = error.answer(*protocol, &context);
                 // RFC 9110 section 15.5.16.
                 answer.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(known));
-                answer.map(Either::own)
+                Poll::Ready(Ok(answer.map(R::from_body)))
             }
-        };
-        Poll::Ready(Ok(response.map(|inner| ResponseBody { inner })))
-    }
-}
-
-pin_project! {
-    /// Body of the answers of [`Decompression`].
-    #[derive(Debug)]
-    pub struct ResponseBody<R> {
-        #[pin]
-        inner: Either<R>,
-    }
-}
-
-/// Empty.
-impl<R> Default for ResponseBody<R> {
-    fn default() -> Self {
-        Self { inner: Either::default() }
-    }
-}
-
-impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
-    type Data = Bytes;
-    type Error = R::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        }
     }
 }

@@ -8,7 +8,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Permit;
-use crate::middleware::body::Either;
+use crate::{
+    BoxError,
+    middleware::{FromBody, body::Either},
+};
 
 pin_project! {
     /// Body of the answers of [`Concurrency`](super::Concurrency): takes up room until its end.
@@ -23,6 +26,15 @@ pin_project! {
 impl<R> ResponseBody<R> {
     pub(super) fn new(inner: Either<R>, permit: Option<Permit>) -> Self {
         Self { inner, permit }
+    }
+}
+
+impl<R: FromBody> FromBody for ResponseBody<R> {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::new(Either::from_body(body), None)
     }
 }
 

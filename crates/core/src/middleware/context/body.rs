@@ -8,8 +8,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
+    BoxError,
     context::{Entered, RequestContext},
-    middleware::body::Either,
+    middleware::{FromBody, body::Either},
 };
 
 pin_project! {
@@ -25,6 +26,15 @@ pin_project! {
 impl<R> ResponseBody<R> {
     pub(super) fn new(inner: Either<R>, context: Option<RequestContext>) -> Self {
         Self { inner, context }
+    }
+}
+
+impl<R: FromBody> FromBody for ResponseBody<R> {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::new(Either::from_body(body), None)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     BoxError,
     context::RequestContext,
     error::{Protocol, mapping::Elapsed},
-    middleware::body::Either,
 };
 
 /// What is left of an answer, in bytes, is not cut off where it is that little and there already: a handler that gives
@@ -22,34 +21,25 @@ use crate::{
 const SMALL: u64 = 64 * 1024;
 
 pin_project! {
-    /// Body of the answers of [`Deadline`](super::Deadline): ends at a deadline that the caller asked for, over gRPC
-    /// with trailers that say so, else with [`Elapsed`] as its error.
-    #[derive(Debug)]
-    pub struct ResponseBody<R> {
+    /// A body until its deadline: over gRPC it then ends with trailers that say so, else with [`Elapsed`] as its error.
+    pub(super) struct Bounded<R> {
         // Taken when the deadline passes: what produces the body ends there.
         #[pin]
-        inner: Option<Either<R>>,
+        inner: Option<R>,
         // Boxed: it is large, and only what has to wait needs it.
         sleep: Option<Pin<Box<Sleep>>>,
-        deadline: Option<At>,
+        deadline: At,
         protocol: Protocol,
     }
 }
 
-impl<R> ResponseBody<R> {
-    pub(super) fn new(inner: Either<R>, deadline: Option<At>, protocol: Protocol) -> Self {
+impl<R> Bounded<R> {
+    pub(super) fn new(inner: R, deadline: At, protocol: Protocol) -> Self {
         Self { inner: Some(inner), sleep: None, deadline, protocol }
     }
 }
 
-/// Empty.
-impl<R> Default for ResponseBody<R> {
-    fn default() -> Self {
-        Self::new(Either::default(), None, Protocol::Http)
-    }
-}
-
-impl<R> Body for ResponseBody<R>
+impl<R> Body for Bounded<R>
 where
     R: Body<Data = Bytes, Error: Into<BoxError>>,
 {
@@ -62,22 +52,20 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        if let Some(deadline) = *this.deadline {
-            // A body that always has a frame would otherwise never see that its time is over.
-            let is_small = || inner.size_hint().exact().is_some_and(|left| left <= SMALL);
-            if !deadline.has_passed() || is_small() {
-                if let Poll::Ready(frame) = inner.poll_frame(cx) {
-                    return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-                }
-                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
-                std::task::ready!(sleep.as_mut().poll(cx));
-            } else if inner.is_end_stream() {
-                return Poll::Ready(None);
+        let deadline = *this.deadline;
+        // A body that always has a frame would otherwise never see that its time is over.
+        let is_small = || inner.size_hint().exact().is_some_and(|left| left <= SMALL);
+        if !deadline.has_passed() || is_small() {
+            if let Poll::Ready(frame) = inner.poll_frame(cx) {
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
-            this.inner.set(None);
-            return Poll::Ready(Some(cut(*this.protocol)));
+            let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
+            std::task::ready!(sleep.as_mut().poll(cx));
+        } else if inner.is_end_stream() {
+            return Poll::Ready(None);
         }
-        inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+        this.inner.set(None);
+        Poll::Ready(Some(cut(*this.protocol)))
     }
 
     fn is_end_stream(&self) -> bool {

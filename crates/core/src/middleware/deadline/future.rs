@@ -8,11 +8,11 @@ use http::Response;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{At, ResponseBody, elapsed};
+use super::{At, body::Bounded, elapsed};
 use crate::{
     context::{RequestContext, Scoped},
     error::Protocol,
-    middleware::body::Either,
+    middleware::FromBody,
 };
 
 pin_project! {
@@ -58,8 +58,9 @@ impl<F> ResponseFuture<F> {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: FromBody,
 {
-    type Output = Result<Response<ResponseBody<R>>, E>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -70,10 +71,13 @@ where
         };
         match polled {
             Some(Poll::Ready(outcome)) => {
-                let (deadline, protocol) = (*this.body, *this.protocol);
-                return Poll::Ready(outcome.map(|response| {
-                    response.map(|body| ResponseBody::new(Either::inner(body), deadline, protocol))
-                }));
+                let Some(deadline) = *this.body else { return Poll::Ready(outcome) };
+                let response = outcome?;
+                if response.body().is_end_stream() {
+                    return Poll::Ready(Ok(response));
+                }
+                let bounded = |body| R::from_body(Bounded::new(body, deadline, *this.protocol));
+                return Poll::Ready(Ok(response.map(bounded)));
             }
             Some(Poll::Pending) => {
                 let Some(head) = *this.head else { return Poll::Pending };
@@ -87,6 +91,6 @@ where
         this.work.set(Work::Dropped);
         let context = RequestContext::current().unwrap_or_default();
         let answer = elapsed().answer(*this.protocol, &context);
-        Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), None, *this.protocol))))
+        Poll::Ready(Ok(answer.map(R::from_body)))
     }
 }

@@ -13,12 +13,12 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use body::ResponseBody;
 pub use future::ResponseFuture;
 
 use crate::{
     context::{Deadline as At, Entered, RequestContext, Scoped, called_at},
     error::{Error, Protocol, mapping::Elapsed},
+    middleware::FromBody,
 };
 
 /// Layer of [`Deadline`].
@@ -61,8 +61,9 @@ pub struct Deadline<S> {
 impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: FromBody,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<R>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 

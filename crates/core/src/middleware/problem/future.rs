@@ -4,17 +4,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::{ResponseBody, body::Peeked};
+use super::body::Peeked;
 use crate::{
     context::RequestContext,
     error::{Error, Kind, Protocol},
     extract::of_axum,
+    middleware::FromBody,
 };
 
 /// What axum puts on answers made of a text.
@@ -42,38 +41,38 @@ impl<F> ResponseFuture<F> {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: Body<Data = Bytes>,
+    R: FromBody,
 {
-    type Output = Result<Response<ResponseBody<R>>, E>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
         let status = response.status();
         if !status.is_client_error() && !status.is_server_error() {
-            return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+            return Poll::Ready(Ok(response));
         }
         Poll::Ready(Ok(examine(response, *this.protocol, *this.is_head, cx)))
     }
 }
 
 /// An error answer: axum's, or the user's own, which stays as it is.
-fn examine<R: Body<Data = Bytes>>(
+fn examine<R: FromBody>(
     response: Response<R>,
     protocol: Protocol,
     is_head: bool,
     cx: &mut Context<'_>,
-) -> Response<ResponseBody<R>> {
+) -> Response<R> {
     let exact = response.body().size_hint().exact();
     match response.headers().get(header::CONTENT_TYPE) {
         None if exact == Some(0) => match of_status(response.status(), protocol) {
             Some(error) => replace(response.into_parts().0, error, protocol, is_head),
-            None => response.map(ResponseBody::inner),
+            None => response,
         },
         Some(content_type) if content_type.as_bytes() == TEXT && !protocol.is_grpc() => {
             let plain = !response.headers().contains_key(header::CONTENT_ENCODING);
             let Some(length) = exact.filter(|length| plain && (1..=LONGEST_TEXT).contains(length)) else {
-                return response.map(ResponseBody::inner);
+                return response;
             };
             let (parts, body) = response.into_parts();
             // A rejection is there whole at the first look. Anything else is handed on with what was looked at.
@@ -81,10 +80,10 @@ fn examine<R: Body<Data = Bytes>>(
             let text = peeked.whole(length).and_then(|bytes| std::str::from_utf8(bytes).ok());
             match text.and_then(|text| of_axum(parts.status, text)) {
                 Some(error) => replace(parts, error, protocol, is_head),
-                None => Response::from_parts(parts, ResponseBody::peeked(peeked)),
+                None => Response::from_parts(parts, R::from_body(peeked)),
             }
         }
-        _ => response.map(ResponseBody::inner),
+        _ => response,
     }
 }
 
@@ -97,12 +96,12 @@ fn of_status(status: StatusCode, protocol: Protocol) -> Option<Error> {
 }
 
 /// The problem in place of the answer; its other header fields (`Allow`, `Retry-After`, …) stay.
-fn replace<R: Body>(
+fn replace<R: FromBody>(
     parts: http::response::Parts,
     error: Error,
     protocol: Protocol,
     is_head: bool,
-) -> Response<ResponseBody<R>> {
+) -> Response<R> {
     let context = RequestContext::current().unwrap_or_default();
     let (made, body) = error.answer(protocol, &context).into_parts();
     let mut response = Response::from_parts(parts, ());
@@ -114,5 +113,5 @@ fn replace<R: Body>(
     }
     // RFC 9110 section 9.3.2: no content in the answer to HEAD.
     let body = if is_head { Full::default() } else { body };
-    response.map(|()| ResponseBody::own(body))
+    response.map(|()| R::from_body(body))
 }

@@ -10,10 +10,9 @@ use http::{Method, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use body::ResponseBody;
 pub use future::ResponseFuture;
 
-use crate::error::Protocol;
+use crate::{error::Protocol, middleware::FromBody};
 
 /// Layer of [`Problems`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,9 +43,9 @@ pub struct Problems<S> {
 impl<S, B, R> Service<Request<B>> for Problems<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: http_body::Body<Data = bytes::Bytes>,
+    R: FromBody,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<R>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 

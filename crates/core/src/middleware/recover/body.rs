@@ -8,7 +8,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::{Panicked, Panics, hook};
-use crate::{BoxError, context::RequestContext, middleware::body::Either};
+use crate::{
+    BoxError,
+    context::RequestContext,
+    middleware::{FromBody, body::Either},
+};
 
 pin_project! {
     /// Body of the answers of [`Recover`](super::Recover): a panic ends it with [`Panicked`], so that only this
@@ -24,6 +28,15 @@ pin_project! {
 impl<R> ResponseBody<R> {
     pub(super) fn new(inner: Either<R>, panics: Option<Panics>) -> Self {
         Self { inner: Some(inner), panics }
+    }
+}
+
+impl<R: FromBody> FromBody for ResponseBody<R> {
+    fn from_body<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self::new(Either::from_body(body), None)
     }
 }
 

@@ -8,33 +8,23 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::limiter::Permit;
-use crate::middleware::body::Either;
 
 pin_project! {
-    /// Body of the answers of [`Shed`](super::Shed): takes up room while it is made.
-    #[derive(Debug)]
-    pub struct ResponseBody<R> {
+    /// A body that takes up room while it is made.
+    pub(super) struct Held<R> {
         #[pin]
-        inner: Either<R>,
-        // Boxed: few bodies need one.
-        permit: Option<Box<Permit>>,
+        inner: R,
+        permit: Option<Permit>,
     }
 }
 
-impl<R> ResponseBody<R> {
-    pub(super) fn new(inner: Either<R>, permit: Option<Permit>) -> Self {
-        Self { inner, permit: permit.map(Box::new) }
+impl<R> Held<R> {
+    pub(super) fn new(inner: R, permit: Permit) -> Self {
+        Self { inner, permit: Some(permit) }
     }
 }
 
-/// Empty.
-impl<R> Default for ResponseBody<R> {
-    fn default() -> Self {
-        Self::new(Either::default(), None)
-    }
-}
-
-impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
+impl<R: Body<Data = Bytes>> Body for Held<R> {
     type Data = Bytes;
     type Error = R::Error;
 

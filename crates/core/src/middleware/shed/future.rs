@@ -4,16 +4,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{ResponseBody, limiter::Permit};
+use super::{body::Held, limiter::Permit};
 use crate::{
     context::RequestContext,
     error::{Error, Protocol, mapping::Overloaded},
-    middleware::body::Either,
+    middleware::FromBody,
 };
 
 pin_project! {
@@ -48,9 +47,9 @@ impl<F> ResponseFuture<F> {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: Body<Data = Bytes>,
+    R: FromBody,
 {
-    type Output = Result<Response<ResponseBody<R>>, E>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -62,14 +61,15 @@ where
                 let response = outcome?;
                 let permit = permit
                     .and_then(|permit| permit.head(failed(&response, protocol), body_is_work(&response)));
-                Poll::Ready(Ok(response.map(|body| ResponseBody::new(Either::inner(body), permit))))
+                let Some(permit) = permit else { return Poll::Ready(Ok(response)) };
+                Poll::Ready(Ok(response.map(|body| R::from_body(Held::new(body, permit)))))
             }
             StateProjection::Refused { overloaded } => {
                 let context = RequestContext::current().unwrap_or_default();
                 let answer = Error::from(*overloaded)
                     .with_detail("the service is overloaded")
                     .answer(protocol, &context);
-                Poll::Ready(Ok(answer.map(|body| ResponseBody::new(Either::own(body), None))))
+                Poll::Ready(Ok(answer.map(R::from_body)))
             }
         }
     }

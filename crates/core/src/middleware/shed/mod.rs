@@ -15,7 +15,6 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use body::ResponseBody;
 pub use config::{Config, Shares};
 pub use future::ResponseFuture;
 pub use limiter::{Limiter, Permit, Snapshot};
@@ -23,6 +22,7 @@ pub use limiter::{Limiter, Permit, Snapshot};
 use crate::{
     context::{RequestContext, called_at},
     error::Protocol,
+    middleware::FromBody,
 };
 
 /// Layer of [`Shed`].
@@ -58,9 +58,9 @@ pub struct Shed<S> {
 impl<S, B, R> Service<Request<B>> for Shed<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: http_body::Body<Data = bytes::Bytes>,
+    R: FromBody,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<R>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
