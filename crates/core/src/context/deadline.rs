@@ -117,22 +117,36 @@ pub fn parse_timeout(text: &[u8]) -> Result<Duration, InvalidTimeout> {
 /// Writes a timeout header: the finest unit that eight digits hold, rounded down so that a budget never grows.
 #[must_use]
 pub fn format_timeout(timeout: Duration) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    let nanos = timeout.as_nanos();
-    let units: [(u128, char); 6] = [
-        (1, 'n'),
-        (1_000, 'u'),
-        (1_000_000, 'm'),
-        (1_000_000_000, 'S'),
-        (60_000_000_000, 'M'),
-        (3_600_000_000_000, 'H'),
+    const MOST: u64 = 99_999_999;
+    const UNITS: [(u64, u8); 6] = [
+        (1, b'n'),
+        (1_000, b'u'),
+        (1_000_000, b'm'),
+        (1_000_000_000, b'S'),
+        (60_000_000_000, b'M'),
+        (3_600_000_000_000, b'H'),
     ];
-    let (number, unit) = units
+    // More than five centuries are cut to them.
+    let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    let (mut number, unit) = UNITS
         .into_iter()
         .map(|(size, unit)| (nanos / size, unit))
         .find(|(number, _)| *number <= MOST)
-        .unwrap_or((MOST, 'H'));
-    HeaderValue::from_str(&format!("{number}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("0n"))
+        .unwrap_or((MOST, b'H'));
+
+    // Eight digits and the unit, written from their end.
+    let mut text = [b'0', b'0', b'0', b'0', b'0', b'0', b'0', b'0', unit];
+    let mut begin = 8;
+    for (index, digit) in text.iter_mut().enumerate().take(8).rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+        begin = index;
+        if number == 0 {
+            break;
+        }
+    }
+    let text = text.get(begin..).unwrap_or(b"0n");
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("0n"))
 }
 
 #[cfg(test)]
@@ -140,6 +154,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_finest_unit_that_eight_digits_hold_is_written() {
+        let hour = Duration::from_secs(3600);
+        for (timeout, text) in [
+            (Duration::ZERO, "0n"),
+            (Duration::from_nanos(7), "7n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_nanos(100_000_000), "100000u"),
+            (Duration::from_millis(2_990), "2990000u"),
+            (hour, "3600000m"),
+            (hour * 1_000_000, "60000000M"),
+            (hour * 5_000_000, "5000000H"),
+            (Duration::MAX, "5124095H"),
+        ] {
+            assert_eq!(format_timeout(timeout), text, "{timeout:?}");
+        }
+    }
 
     #[test]
     fn what_is_not_a_timeout_is_refused() {
