@@ -7,6 +7,7 @@
 //! use mainstay_core::tls::{Pem, Recipe, Reloaded, Unusable};
 //! use rustls::RootCertStore;
 //!
+//! #[derive(Debug)]
 //! struct Authorities(std::path::PathBuf);
 //!
 //! impl Recipe for Authorities {
