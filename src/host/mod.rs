@@ -207,7 +207,7 @@ impl Host {
             return Ok(());
         }
         if let Some(directory) = arguments.export_openapi {
-            return self.export(directory);
+            return self.export(&directory);
         }
         let signals = Signals::listen().map_err(lifecycle::Error::Signals)?;
         let announce = self.announce.take();
@@ -250,12 +250,12 @@ impl Host {
     }
 
     #[cfg(feature = "openapi")]
-    fn export(self, directory: std::path::PathBuf) -> Result<(), HostError> {
+    fn export(self, directory: &std::path::Path) -> Result<(), HostError> {
         crate::interface::Stored::new(directory).write(&self.descriptions()?).map_err(HostError::Export)
     }
 
     #[cfg(not(feature = "openapi"))]
-    fn export(self, directory: std::path::PathBuf) -> Result<(), HostError> {
+    fn export(self, directory: &std::path::Path) -> Result<(), HostError> {
         let error = format!("{}: the program is built without the feature `openapi`", directory.display());
         Err(HostError::Export(std::io::Error::other(error)))
     }

@@ -108,12 +108,14 @@ impl Ledger {
         let each = packages.iter().filter_map(|package| self.complaint(package));
         let stale = self.undeclared.iter().filter(|(name, entry)| {
             let is_meant = |package: &&Package| {
-                package.name == **name && package.version == entry.version && package.rust_version.is_none()
+                package.name == name_in(name)
+                    && package.version == entry.version
+                    && package.rust_version.is_none()
             };
             !packages.iter().any(is_meant)
         });
         let stale = stale.map(|(name, entry)| {
-            let version = &entry.version;
+            let (name, version) = (name_in(name), &entry.version);
             format!(
                 "{name} {version}: listed, but it is not used, or it says what it needs: take the line out"
             )
@@ -134,8 +136,11 @@ impl Ledger {
     }
 
     fn undeclared_complaint(&self, package: &Package) -> Option<String> {
-        let listed = self.undeclared.get(&package.name).filter(|entry| entry.version == package.version);
-        let Some(entry) = listed else {
+        let mut listed = self.undeclared.iter();
+        let is_meant = |(name, entry): &(&String, &Entry)| {
+            package.name == name_in(name) && package.version == entry.version
+        };
+        let Some((_, entry)) = listed.find(is_meant) else {
             return Some(
                 "does not say which Rust it needs, and is not listed at this version: list it with its date of \
                  release, or with the reason why it compiles"
@@ -152,6 +157,11 @@ impl Ledger {
             _ => Some("wants either `released` or `reason`".to_owned()),
         }
     }
+}
+
+/// The package of a line. Where several versions of one are used, the others are listed as `NAME@VERSION`.
+fn name_in(key: &str) -> &str {
+    key.split('@').next().unwrap_or(key)
 }
 
 /// `1.88` and `1.88.0` as numbers; none for what is no version, which cargo itself would have refused.
@@ -175,6 +185,7 @@ mod tests {
             old = { version = "1.0.0", released = "2020-01-01" }
             new = { version = "1.0.0", released = "2026-01-01" }
             read = { version = "1.0.0", reason = "its tests run with 1.60" }
+            "read@0.9.0" = { version = "0.9.0", reason = "its tests run with 1.60" }
             "#,
         )
         .unwrap()
@@ -206,6 +217,7 @@ mod tests {
 
     #[test]
     fn what_declares_nothing_passes_by_an_old_release_or_a_reason() {
+        assert_eq!(complaint("read", "0.9.0", None), None);
         assert_eq!(complaint("old", "1.0.0", None), None);
         assert_eq!(complaint("read", "1.0.0", None), None);
         assert!(complaint("new", "1.0.0", None).unwrap().contains("a reason is needed, not a date"));
@@ -217,7 +229,7 @@ mod tests {
     fn a_line_that_no_longer_applies_is_complained_of() {
         let (old, read) = (package("old", "1.0.0", None), package("read", "1.0.0", Some("1.60")));
         let complaints = ledger().complaints(&[&old, &read]);
-        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert_eq!(complaints.len(), 3, "{complaints:?}");
         assert!(complaints.iter().all(|complaint| complaint.contains("take the line out")), "{complaints:?}");
     }
 

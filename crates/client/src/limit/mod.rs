@@ -25,7 +25,7 @@ layered! {
         /// At most, bodies of answers that are being read included; 0: without a limit. Default 0.
         max_in_flight: u32 = 0,
         /// Whether the limit is found by the time that answers take, up to `max_in_flight`, as
-        /// [`shed`](mainstay_core::middleware::shed) finds that of a server. Heads of answers are waited for then, and
+        /// [shedding](mainstay_core::middleware::shed) finds that of a server. Heads of answers are waited for then, and
         /// not their bodies. Default false.
         adaptive: bool = false,
     }

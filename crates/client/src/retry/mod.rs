@@ -7,7 +7,7 @@
 //! | an answer whose status or code is listed in [`Config`] | the same, unless the answer says "don't", or the request came as a repeat itself |
 //! | any other answer | never |
 //!
-//! And in each case only if the body is still there ([`payload`]), attempts are left, there is time for one, and the
+//! And in each case only if the body is still there (`retry.max_body`), attempts are left, there is time for one, and the
 //! [`Budget`] of the service allows it.
 //!
 //! The budget works alone, too; under tower's retries for instance:
