@@ -13,7 +13,7 @@
 //! | [`origin`] | where the HTTP API of a registry is |
 //! | [`memory`] | a registry within the process |
 //! | [`fixed`] | endpoints from the configuration |
-//! | [`file`] | endpoints from a file that is watched |
+//! | [`file`](mod@file) | endpoints from a file that is watched |
 //! | [`dns`] | endpoints from the DNS (feature `dns`) |
 //! | [`kubernetes`] | endpoints from EndpointSlices (feature `kubernetes`) |
 //! | `gossip` | a registry between processes, without a server (feature `gossip`) |

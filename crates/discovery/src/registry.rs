@@ -48,14 +48,13 @@ pub trait Registry: Register + Resolve {
 pub enum Kind {
     /// [`memory::Registry`]: within the process.
     Memory,
-    /// [`gossip::Gossip`](crate::gossip::Gossip): between the processes themselves.
-    #[cfg(feature = "gossip")]
+    /// Between the processes themselves. Needs the feature `gossip`.
     Gossip,
     /// [`file::Registry`]: a file that is watched.
     File,
-    /// The DNS, see [`dns`](crate::dns). Needs the feature `dns`.
+    /// The DNS. Needs the feature `dns`.
     Dns,
-    /// EndpointSlices, see [`kubernetes`](crate::kubernetes). Needs the feature `kubernetes`.
+    /// EndpointSlices. Needs the feature `kubernetes`.
     Kubernetes,
     /// [etcd](crate::etcd). Needs the feature `etcd`.
     Etcd,
@@ -71,7 +70,6 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
-            #[cfg(feature = "gossip")]
             Self::Gossip => "gossip",
             Self::File => "file",
             Self::Dns => "dns",
@@ -93,8 +91,7 @@ impl Kind {
     pub fn is_built_in(self) -> bool {
         match self {
             Self::Memory | Self::File => true,
-            #[cfg(feature = "gossip")]
-            Self::Gossip => true,
+            Self::Gossip => cfg!(feature = "gossip"),
             Self::Dns => cfg!(feature = "dns"),
             Self::Kubernetes => cfg!(feature = "kubernetes"),
             Self::Etcd => cfg!(feature = "etcd"),
@@ -325,6 +322,7 @@ impl Config {
                 Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
             }
             #[cfg(not(all(
+                feature = "gossip",
                 feature = "dns",
                 feature = "kubernetes",
                 feature = "etcd",

@@ -68,6 +68,18 @@ pub(crate) struct Fitting {
 /// The writer's schemas and the reader's, by what they are.
 type Pair = (Vec<usize>, usize);
 
+/// Whether both sides are written alike, and mean the same: what a `$ref` leads to may differ.
+fn is_unchanged(writer: &Node<'_>, reader: &Node<'_>) -> bool {
+    fn refers(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => members.contains_key("$ref") || members.values().any(refers),
+            Value::Array(elements) => elements.iter().any(refers),
+            _ => false,
+        }
+    }
+    writer.value == reader.value && writer.is_3_0() == reader.is_3_0() && !refers(writer.value)
+}
+
 impl Fitting {
     pub(crate) fn new(direction: Direction, steps: usize) -> Self {
         Self { direction, steps, within: Vec::new(), assumed: usize::MAX, fitting: HashSet::new() }
@@ -97,7 +109,13 @@ impl Fitting {
         }
         let assumed_before = std::mem::replace(&mut self.assumed, usize::MAX);
         self.within.push(pair);
-        let breaks = self.alternatives(writer, reader, field);
+        let mut breaks = self.alternatives(writer, reader, field);
+        if let (Ok(found), [writer]) = (&mut breaks, writer)
+            && is_unchanged(writer, reader)
+        {
+            // The rules say no where they can't decide. What did not change needs no rules.
+            found.clear();
+        }
         let pair = self.within.pop();
         let depends_on_outer = self.assumed < depth;
         if !depends_on_outer && breaks.as_ref().is_ok_and(Vec::is_empty) {
