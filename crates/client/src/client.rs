@@ -29,6 +29,7 @@ use crate::{
     retry::Repeat,
     state,
     target::{Policy, Target},
+    warm,
 };
 
 /// Calls services by their logical name. Made once; cloning is cheap and shares everything.
@@ -133,7 +134,7 @@ impl Client {
     /// With the deadline of the call.
     pub(crate) async fn send_to(
         &self,
-        target: &Target,
+        target: &Arc<Target>,
         policy: &Policy,
         request: Request<Body>,
     ) -> Result<(Response<Body>, Deadline), Error> {
@@ -143,6 +144,9 @@ impl Client {
         outgoing::propagate(context.as_ref(), &mut parts.headers);
         let repeat = Repeat::of(&parts, &policy.config.retry);
         let key = policy.key(&parts.headers, &parts.extensions);
+        if policy.config.pool.min_idle > 0 {
+            warm::called(target, policy, outgoing::is_grpc(&parts.headers));
+        }
         if let Some(check) = &policy.config.balance.health_check {
             check::begin_if_due(target, check, &policy.pool);
         }
@@ -150,6 +154,27 @@ impl Client {
         let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat, key);
         let answer = call.run(parts, body).await?;
         Ok((answer, deadline))
+    }
+
+    /// Makes `service` known ahead of its first call: its name is resolved, and where `client.pool.min_idle` says so
+    /// connections to its endpoints are opened, in the version that each endpoint is listed with. They are not waited for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where that is no name of a service, [`Error::NoEndpoint`] where it has no endpoint within
+    /// `client.pool.connect_timeout`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn warm_up(&self, service: impl AsRef<str>) -> Result<(), Error> {
+        let target = self.target(service.as_ref()).await?;
+        let policy = target.policy();
+        if policy.config.pool.min_idle > 0 {
+            warm::begin(&target, &policy);
+        }
+        Ok(())
     }
 
     /// A channel for the clients that tonic generates: `InventoryClient::new(client.channel("inventory"))`.

@@ -34,6 +34,7 @@
 //! | `target` | one service that is called |
 //! | [`balance`] | which endpoint: by load, in turn or by a key; those that fail are avoided |
 //! | `check` | health checks, where they are configured |
+//! | `warm` | connections that are opened ahead, where that is configured |
 //! | [`pool`] | connections, a set for each runtime, so that worker threads share no lock |
 //! | [`tls`] | TLS to endpoints: the settings, and the handshake (feature `tls`) |
 //!
@@ -65,6 +66,7 @@ pub mod retry;
 pub mod state;
 mod target;
 pub mod tls;
+mod warm;
 
 pub use client::{Builder, Client, ResponseFuture};
 pub use config::Config;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{balance, breaker, target::Target};
+use crate::{balance, breaker, pool::Connections, target::Target};
 
 /// A service at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -15,7 +15,7 @@ use crate::{balance, breaker, target::Target};
 pub struct Service {
     /// Its endpoints, and how they are chosen.
     #[serde(flatten)]
-    pub balance: balance::state::Target,
+    pub balance: balance::state::Target<Kept>,
     /// How long half of the answers took at most, over the last ten to twenty seconds, in milliseconds; none while too
     /// few are known.
     pub median_ms: Option<f64>,
@@ -31,6 +31,14 @@ pub struct Service {
     pub budget: u64,
     /// What the breaker is, where there is one.
     pub breaker: Option<breaker::State>,
+}
+
+/// What the client keeps for an endpoint.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its connections.
+    pub connections: Connections,
 }
 
 /// What is counted for a service.
@@ -67,7 +75,7 @@ impl Service {
         let millis = |took: Duration| took.as_secs_f64() * 1000.0;
         let Counts { repeats, hedges, unpaid } = &target.counts;
         Self {
-            balance: target.endpoints(),
+            balance: target.endpoints(|kept| Kept { connections: kept.pools.connections() }),
             median_ms: target.latency.percentile(0.5).map(millis),
             p95_ms: target.latency.percentile(0.95).map(millis),
             repeats: repeats.load(Ordering::Relaxed),

@@ -15,6 +15,7 @@ use crate::{
     pool::{Pools, Settings},
     retry::Budget,
     state::Counts,
+    warm::Warm,
 };
 
 pub(crate) type Member = balance::Member<Kept>;
@@ -28,6 +29,7 @@ pub(crate) struct Target {
     pub(crate) latency: Latency,
     pub(crate) circuit: Circuit,
     pub(crate) counts: Counts,
+    pub(crate) warm: Warm,
     policy: ArcSwap<Policy>,
     picker: Picker<Kept>,
 }
@@ -58,6 +60,7 @@ impl Target {
             latency,
             circuit,
             counts: Counts::default(),
+            warm: Warm::default(),
             policy: ArcSwap::from_pointee(policy),
             picker,
         }
@@ -85,9 +88,19 @@ impl Target {
         self.picker.due_for_check(check)
     }
 
-    /// What is known of its endpoints now.
-    pub(crate) fn endpoints(&self) -> balance::state::Target {
-        self.picker.state(self.service.clone())
+    /// Its endpoints that get requests now.
+    pub(crate) fn in_use(&self) -> Vec<Member> {
+        self.picker.in_use()
+    }
+
+    /// Where its endpoints come from.
+    pub(crate) fn watch(&self) -> &Watch {
+        self.picker.watch()
+    }
+
+    /// What is known of its endpoints now, with `more` of what is kept for each.
+    pub(crate) fn endpoints<M>(&self, more: impl Fn(&Kept) -> M) -> balance::state::Target<M> {
+        self.picker.state_with(self.service.clone(), more)
     }
 }
 

@@ -66,6 +66,8 @@ const SPARE: usize = 2;
 const DRAINING: usize = 3;
 const FAILING: usize = 4;
 pub(super) const TIERS: usize = 5;
+/// The first tiers, whose endpoints get requests while one of them is well.
+pub(super) const IN_USE: usize = 2;
 
 impl<T: Default> Known<T> {
     pub(super) fn new(

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::{Policy, census::Census, ejection::Reason, health::Condition, known::Known};
 
-/// The endpoints of one service at one moment.
+/// The endpoints of one service at one moment, with what their user says of each.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
-pub struct Target {
+pub struct Target<M = ()> {
     /// Which service.
     pub service: ServiceName,
     /// By what they are chosen.
@@ -22,13 +22,13 @@ pub struct Target {
     /// Whether so many are out that those which are ejected are used all the same.
     pub panic: bool,
     /// Each of them, the preferred ones first.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Endpoint<M>>,
 }
 
 /// What is known of one endpoint.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
-pub struct Endpoint {
+pub struct Endpoint<M = ()> {
     /// The place it names, as it is read: `http://10.0.0.7:8080`.
     pub place: String,
     /// Its zone, if that is known.
@@ -46,6 +46,9 @@ pub struct Endpoint {
     pub in_flight: u32,
     /// The average of its latency in milliseconds; none where nothing was measured.
     pub latency_ms: Option<f64>,
+    /// What its user says of what is kept for it.
+    #[serde(flatten)]
+    pub more: M,
 }
 
 /// How an endpoint is preferred: the first tier that has one that is available is used.
@@ -108,8 +111,13 @@ pub enum State {
 const TIERS: [Tier; super::known::TIERS] =
     [Tier::Here, Tier::Elsewhere, Tier::Spare, Tier::Draining, Tier::Failing];
 
-impl Target {
-    pub(super) fn new<T>(service: ServiceName, known: &Known<T>, census: &Census) -> Self {
+impl<M> Target<M> {
+    pub(super) fn new<T>(
+        service: ServiceName,
+        known: &Known<T>,
+        census: &Census,
+        more: impl Fn(&T) -> M,
+    ) -> Self {
         let now = census.clock.now();
         let tier_of = |index: usize| {
             let mut tiers = known.tiers.iter().zip(TIERS);
@@ -127,6 +135,7 @@ impl Target {
                     state: State::new(slot.place.health.condition(now), now),
                     in_flight: slot.place.load.in_flight(),
                     latency_ms: (latency > 0.0).then_some(latency / 1e6),
+                    more: more(&slot.place),
                 }
             });
         Self {

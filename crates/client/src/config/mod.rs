@@ -133,11 +133,13 @@ mod tests {
             "services.stock.retry.max_attempts=0",
             "services.stock.timeout=1s",
             "services.orders.pool.connect_timeout=0s",
+            "services.orders.pool.min_idle=129",
         ]);
         let keys = [
             "client.retry.budget",
             "client.retry.max_attempts",
             "client.services.orders.pool.connect_timeout",
+            "client.services.orders.pool.min_idle",
             "client.services.stock.retry.max_attempts",
             "client.timeout",
         ];

@@ -16,6 +16,10 @@ layered! {
         /// finishes. So names are resolved anew, and a balancer between can spread connections anew. `0s`: for ever.
         /// Default `30m`.
         max_age: Duration = Duration::from_secs(1800),
+        /// Connections that are opened as soon as an endpoint is known, and replaced when they end, so that requests find
+        /// them: HTTP/1.1, those without a request; HTTP/2, those that are there, at most `max_connections`. At most
+        /// `max_idle`. Default 0.
+        min_idle: usize = 0,
         /// HTTP/1.1 connections kept without a request. Default 128.
         max_idle: usize = 128,
         /// HTTP/2 connections; another one is opened when the peer allows no more streams on those that are there.
@@ -31,6 +35,20 @@ layered! {
 }
 
 impl Config {
+    /// How often connections that are kept ahead are looked after.
+    pub(crate) fn keep_every(&self) -> std::time::Duration {
+        /// A connection that has ended is missed for so long at most.
+        const LONGEST: std::time::Duration = std::time::Duration::from_secs(1);
+        const SHORTEST: std::time::Duration = std::time::Duration::from_millis(50);
+        (self.idle_timeout.get() / 4).clamp(SHORTEST, LONGEST)
+    }
+
+    /// How much life a connection has to have left to be counted among those that are kept: what ends before the next
+    /// look is replaced at this one.
+    pub(super) fn keep_lead(&self) -> std::time::Duration {
+        (2 * self.keep_every()).min(self.idle_timeout.get() / 2)
+    }
+
     /// How old a new connection may become.
     pub(super) fn lifetime(&self) -> std::time::Duration {
         match self.max_age.get() {
@@ -51,6 +69,9 @@ impl Section for Config {
         ];
         for (key, _) in durations.into_iter().filter(|(_, duration)| duration.is_zero()) {
             findings.reject(key, "a duration above zero");
+        }
+        if self.min_idle > self.max_idle {
+            findings.reject("min_idle", format_args!("at most `max_idle` ({})", self.max_idle));
         }
         if self.max_connections == 0 {
             findings.reject("max_connections", "at least 1");

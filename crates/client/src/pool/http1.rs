@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{
     Answer, Failed, Incoming, SETTLE, Settings, Step, Version,
     connect::{connect, within},
-    queue::{NotConnected, Queue},
+    queue::{NotConnected, Opening, Opens, Queue},
 };
 use crate::retry::Failure;
 
@@ -47,7 +47,7 @@ struct Connection {
     idle_since: Instant,
     /// When it takes no more requests, for its age.
     retires: Instant,
-    /// Whether it has not had a request yet.
+    /// Whether it was opened for the request that it gets.
     is_new: bool,
 }
 
@@ -111,15 +111,44 @@ impl Pool {
             let mut state = self.lock();
             let turn = state.queue.join();
             // Those that were begun for requests that have left will do.
-            if state.queue.opening < state.queue.len() {
-                state.queue.opening += 1;
-                let opening = Opening(Some(Arc::downgrade(self)));
-                settings.tasks.spawn_detached(open(opening, place.clone(), settings.clone()));
+            if state.queue.opening() < state.queue.len() {
+                self.open(&mut state, place, settings);
             }
             turn
         };
         // Bounded by that of opening: there is one for each that waits.
         turn.await.unwrap_or_else(|_| Err(NotConnected::new("the pool was closed")))
+    }
+
+    fn open(self: &Arc<Self>, state: &mut State, place: &Place, settings: &Arc<Settings>) {
+        state.queue.begin();
+        settings.tasks.spawn_detached(open(Opening::new(self), place.clone(), settings.clone()));
+    }
+
+    /// Opens what is missing of those that are kept ahead, as long as not more than `room` are being opened; gives what
+    /// is left of that.
+    pub(super) fn keep(self: &Arc<Self>, place: &Place, settings: &Arc<Settings>, room: usize) -> usize {
+        let config = &settings.config;
+        let later = Instant::now() + config.keep_lead();
+        let lasts = |connection: &&Connection| {
+            connection.sender.is_ready()
+                && later < connection.idle_since + config.idle_timeout.get()
+                && later < connection.retires
+        };
+        let mut state = self.lock();
+        let mut room = room.saturating_sub(state.queue.opening());
+        let lasting = state.idle.iter().filter(lasts).count();
+        while lasting + state.queue.opening() < config.min_idle && room > 0 && !state.queue.is_pausing() {
+            self.open(&mut state, place, settings);
+            room -= 1;
+        }
+        room
+    }
+
+    /// How many are there without a request, and how many are being opened.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.idle.len(), state.queue.opening())
     }
 
     fn lease(self: &Arc<Self>, connection: Connection, settings: &Arc<Settings>) -> Lease {
@@ -133,7 +162,7 @@ impl Pool {
         let mut surplus = None;
         let mut state = self.lock();
         if was_opening {
-            state.queue.opening = state.queue.opening.saturating_sub(1);
+            state.queue.opened();
         }
         if connection.retires <= now {
             surplus = Some(connection);
@@ -144,6 +173,8 @@ impl Pool {
                     if state.idle.len() < settings.config.max_idle && !settings.stopping.is_cancelled() =>
                 {
                     connection.idle_since = now;
+                    // From now on its peer may close it at any moment, whether it had a request or not.
+                    connection.is_new = false;
                     state.idle.push(connection);
                     if !std::mem::replace(&mut state.has_reaper, true) {
                         settings.tasks.spawn_detached(reap(Arc::downgrade(self), settings.clone()));
@@ -154,15 +185,6 @@ impl Pool {
         }
         drop(state);
         drop(surplus);
-    }
-
-    /// One that was to be opened was not. Who waits is told, unless another one is still to come for each.
-    fn not_opened(&self, reason: &NotConnected) {
-        let mut state = self.lock();
-        state.queue.opening = state.queue.opening.saturating_sub(1);
-        if state.queue.len() > state.queue.opening {
-            state.queue.refuse(reason);
-        }
     }
 
     fn opened(self: &Arc<Self>, sender: Sender, settings: &Arc<Settings>) {
@@ -213,24 +235,18 @@ impl State {
     }
 }
 
-/// One that is being opened. Who waits for it hears of its end, whatever that is.
-struct Opening(Option<Weak<Pool>>);
-
-impl Opening {
-    fn end(&mut self) -> Option<Arc<Pool>> {
-        self.0.take()?.upgrade()
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(pool) = self.end() {
-            pool.not_opened(&NotConnected::new("the runtime that opened the connection has ended"));
+impl Opens for Pool {
+    /// Who waits is told, unless another one is still to come for each.
+    fn not_opened(&self, reason: &NotConnected) {
+        let mut state = self.lock();
+        state.queue.not_opened();
+        if state.queue.len() > state.queue.opening() {
+            state.queue.refuse(reason);
         }
     }
 }
 
-async fn open(mut opening: Opening, place: Place, settings: Arc<Settings>) {
+async fn open(mut opening: Opening<Pool>, place: Place, settings: Arc<Settings>) {
     let opened = within(settings.config.connect_timeout.get(), async {
         let transport = connect(&place, Version::Http1, &settings).await?;
         Ok::<_, BoxError>(Builder::new().handshake(TokioIo::new(transport)).await?)
@@ -335,7 +351,7 @@ impl fmt::Debug for Pool {
         let state = self.lock();
         f.debug_struct("Pool")
             .field("idle", &state.idle.len())
-            .field("opening", &state.queue.opening)
+            .field("opening", &state.queue.opening())
             .finish()
     }
 }

@@ -27,11 +27,13 @@ use std::{sync::Arc, time::Duration};
 use http::{Request, Response};
 use mainstay_core::{Body, BoxError, task::Tasks};
 use mainstay_discovery::Place;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, Overrides};
 pub(crate) use self::incoming::Incoming;
 use self::queue::NotConnected;
+pub(crate) use self::shards::Shards;
 #[cfg(feature = "tls")]
 pub(crate) use self::transport::Transport;
 use crate::retry::Failure;
@@ -75,6 +77,18 @@ pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     /// Whether the server asked for an end of the connection.
     pub(crate) leaving: bool,
+}
+
+/// The connections to an endpoint at one moment, over all runtimes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Connections {
+    /// HTTP/1.1, without a request.
+    pub http1_idle: usize,
+    /// HTTP/2, those that take requests.
+    pub http2: usize,
+    /// Being opened, of either.
+    pub opening: usize,
 }
 
 /// Why there is no answer.
@@ -125,6 +139,34 @@ impl Pools {
             Version::Http1 => pool.http1.send(place, settings, request).await,
             Version::Http2 => pool.http2.send(place, settings, request).await,
         }
+    }
+
+    /// Opens what this runtime is missing of `client.pool.min_idle` connections, as long as not more than `room` are
+    /// being opened; gives what is left of that.
+    pub(crate) fn keep(
+        &self,
+        place: &Place,
+        version: Version,
+        settings: &Arc<Settings>,
+        room: usize,
+    ) -> usize {
+        let pool = self.0.here();
+        match version {
+            Version::Http1 => pool.http1.keep(place, settings, room),
+            Version::Http2 => pool.http2.keep(place, settings, room),
+        }
+    }
+
+    /// Those of all runtimes.
+    pub(crate) fn connections(&self) -> Connections {
+        self.0.all().iter().fold(Connections::default(), |sum, (_, pool)| {
+            let ((idle, opening1), (open, opening2)) = (pool.http1.count(), pool.http2.count());
+            Connections {
+                http1_idle: sum.http1_idle + idle,
+                http2: sum.http2 + open,
+                opening: sum.opening + opening1 + opening2,
+            }
+        })
     }
 }
 

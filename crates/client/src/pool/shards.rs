@@ -28,6 +28,11 @@ impl<T: Default> Shards<T> {
         });
         find(&self.0.load(), id).unwrap_or(new)
     }
+
+    /// Those of all runtimes.
+    pub(crate) fn all(&self) -> Arc<Vec<(Id, Arc<T>)>> {
+        self.0.load_full()
+    }
 }
 
 fn find<T>(shards: &[(Id, Arc<T>)], id: Id) -> Option<Arc<T>> {

@@ -19,7 +19,7 @@ use super::{
     check::Check,
     ejection,
     health::Claim,
-    known::{Known, Slot, Tier, Version},
+    known::{IN_USE, Known, Slot, Tier, Version},
     place::{Member, Place},
     state,
 };
@@ -209,10 +209,36 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
         Some((0..known.slots.len()).filter_map(|index| known.member(index, Claim::Ordinary)).collect())
     }
 
+    /// Those that get requests now: they serve, are in the subset, and are not passed over.
+    pub(crate) fn in_use(&self) -> Vec<Member<T>> {
+        let inner = &*self.0;
+        let now = inner.census.clock.now();
+        if inner.version() != inner.known.load().made_of {
+            self.catch_up(now);
+        }
+        let known = inner.known.load();
+        let serving = known.tiers.iter().take(IN_USE).flat_map(|tier| tier.range.clone());
+        let available = serving.filter(|index| {
+            known.slots.get(*index).is_some_and(|slot| slot.place.health.is_available(now, false))
+        });
+        available.filter_map(|index| known.member(index, Claim::Ordinary)).collect()
+    }
+
+    /// Where the endpoints come from.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.0.watch
+    }
+
     /// What is known of the endpoints now, under the name of their service.
     #[must_use]
     pub fn state(&self, service: ServiceName) -> state::Target {
-        state::Target::new(service, &self.0.known.load(), &self.0.census)
+        self.state_with(service, |_| ())
+    }
+
+    /// Likewise, with `more` of what is kept for each.
+    #[must_use]
+    pub fn state_with<M>(&self, service: ServiceName, more: impl Fn(&T) -> M) -> state::Target<M> {
+        state::Target::new(service, &self.0.known.load(), &self.0.census, more)
     }
 
     /// Takes over what is new and compares the endpoints, if nobody else does: who comes meanwhile goes on with what was

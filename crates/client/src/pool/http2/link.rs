@@ -20,11 +20,11 @@ use mainstay_core::BoxError;
 use mainstay_discovery::Place;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Opening, Pool, watched::Watched};
+use super::{Pool, watched::Watched};
 use crate::pool::{
     Settings, Version,
     connect::{connect, within},
-    queue::NotConnected,
+    queue::{NotConnected, Opening, Opens as _},
     transport::Transport,
 };
 
@@ -69,7 +69,7 @@ pub(super) enum Lost {
 }
 
 /// The task of a connection.
-pub(super) async fn run(mut opening: Opening, place: Place, settings: Arc<Settings>, calm: u32) {
+pub(super) async fn run(mut opening: Opening<Pool>, place: Place, settings: Arc<Settings>, calm: u32) {
     let opened = within(settings.config.connect_timeout.get(), open(&place, &settings, calm)).await;
     let Some(pool) = opening.end() else { return };
     let (requests, mut driver) = match opened {
@@ -363,6 +363,11 @@ impl Vitals {
     /// The streams find it where they look for the reason; the first one counts.
     pub(super) fn lose(&self, lost: Lost) {
         let _ = self.lost.set(lost);
+    }
+
+    /// When it is closed if no request comes; none while there is one.
+    pub(super) fn idle_until(&self, idle_timeout: Duration) -> Option<Instant> {
+        (self.open.load(Ordering::Relaxed) == 0).then(|| self.idle_since() + idle_timeout)
     }
 
     fn idle_since(&self) -> Instant {

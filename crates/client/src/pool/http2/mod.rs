@@ -12,9 +12,8 @@ mod watched;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,14 +27,11 @@ pub(super) use self::body::Incoming;
 use self::link::{Link, Vitals};
 use super::{
     Answer, Failed, Settings,
-    queue::{NotConnected, Queue},
+    queue::{NotConnected, Opening, Opens, Queue},
 };
 
 /// What a connection is expected to carry until its peer has said it.
 const EXPECTED_STREAMS: usize = 100;
-
-/// After a connection could not be opened, how long those that are there have to do.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// So often the pause between two pings is doubled at most.
 const CALMEST: u32 = 8;
@@ -51,7 +47,6 @@ struct State {
     /// Those that take requests, the oldest first.
     links: Vec<Arc<Link>>,
     queue: Queue<Slot>,
-    failed_at: Option<Instant>,
     /// How often the peer said that it is pinged too much.
     calm: u32,
 }
@@ -122,33 +117,53 @@ impl Pool {
     /// Opens what those that wait need, as far as that is allowed.
     fn grow(self: &Arc<Self>, state: &mut State, place: &Place, settings: &Arc<Settings>) {
         let each = state.links.last().map_or(EXPECTED_STREAMS, |link| link.vitals.max()).max(1);
-        let paused = state.failed_at.is_some_and(|at| at.elapsed() < PAUSE);
-        while state.queue.len() > state.queue.opening.saturating_mul(each)
-            && state.links.len() + state.queue.opening < settings.config.max_connections
-            && (!paused || state.links.is_empty() && state.queue.opening == 0)
+        // Those that are there have to do for a while where no more could be opened.
+        let paused = state.queue.is_pausing();
+        while state.queue.len() > state.queue.opening().saturating_mul(each)
+            && state.links.len() + state.queue.opening() < settings.config.max_connections
+            && (!paused || state.links.is_empty() && state.queue.opening() == 0)
         {
-            state.queue.opening += 1;
-            let opening = Opening(Some(Arc::downgrade(self)));
-            settings.tasks.spawn_detached(link::run(opening, place.clone(), settings.clone(), state.calm));
+            self.open(state, place, settings);
         }
     }
 
-    /// One that was to be opened was not. Who waits is told, unless there are others to wait for.
-    fn not_opened(&self, reason: &NotConnected) {
+    fn open(self: &Arc<Self>, state: &mut State, place: &Place, settings: &Arc<Settings>) {
+        state.queue.begin();
+        let opening = Opening::new(self);
+        settings.tasks.spawn_detached(link::run(opening, place.clone(), settings.clone(), state.calm));
+    }
+
+    /// Opens what is missing of those that are kept ahead, as long as not more than `room` are being opened; gives what
+    /// is left of that.
+    pub(super) fn keep(self: &Arc<Self>, place: &Place, settings: &Arc<Settings>, room: usize) -> usize {
+        let config = &settings.config;
+        let later = Instant::now() + config.keep_lead();
+        let lasts = |link: &&Arc<Link>| {
+            link.vitals.idle_until(config.idle_timeout.get()).is_none_or(|until| later < until)
+        };
         let mut state = self.lock();
-        state.queue.opening = state.queue.opening.saturating_sub(1);
-        state.failed_at = Some(Instant::now());
-        if state.links.is_empty() && state.queue.opening == 0 {
-            while state.queue.is_wanted() {
-                state.queue.refuse(reason);
-            }
+        let mut room = room.saturating_sub(state.queue.opening());
+        let lasting = state.links.iter().filter(lasts).count();
+        while lasting + state.queue.opening() < config.min_idle
+            && state.links.len() + state.queue.opening() < config.max_connections
+            && room > 0
+            && !state.queue.is_pausing()
+        {
+            self.open(&mut state, place, settings);
+            room -= 1;
         }
+        room
+    }
+
+    /// How many are there, and how many are being opened.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.links.len(), state.queue.opening())
     }
 
     fn opened(self: &Arc<Self>, link: Link, place: &Place, settings: &Arc<Settings>) {
         let mut state = self.lock();
-        state.queue.opening = state.queue.opening.saturating_sub(1);
-        state.failed_at = None;
+        state.queue.opened();
         state.links.push(Arc::new(link));
         self.serve(&mut state);
         self.grow(&mut state, place, settings);
@@ -225,19 +240,15 @@ impl Drop for Slot {
     }
 }
 
-/// One that is being opened. Who waits for it hears of its end, whatever that is.
-struct Opening(Option<Weak<Pool>>);
-
-impl Opening {
-    fn end(&mut self) -> Option<Arc<Pool>> {
-        self.0.take()?.upgrade()
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(pool) = self.end() {
-            pool.not_opened(&NotConnected::new("the runtime that opened the connection has ended"));
+impl Opens for Pool {
+    /// Who waits is told, unless there are others to wait for.
+    fn not_opened(&self, reason: &NotConnected) {
+        let mut state = self.lock();
+        state.queue.not_opened();
+        if state.links.is_empty() && state.queue.opening() == 0 {
+            while state.queue.is_wanted() {
+                state.queue.refuse(reason);
+            }
         }
     }
 }
@@ -254,7 +265,7 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool")
             .field("links", &state.links.iter().map(|link| &link.vitals).collect::<Vec<_>>())
             .field("waiting", &state.queue.len())
-            .field("opening", &state.queue.opening)
+            .field("opening", &state.queue.opening())
             .finish()
     }
 }
