@@ -9,7 +9,7 @@ use mainstay_core::{
 };
 use serde::Serialize;
 
-use crate::{Client, Response, client::service_of, error::Error, retry::Repeat};
+use crate::{Client, Response, balance::Key, client::service_of, error::Error, retry::Repeat};
 
 /// A request that is being put together. What is wrong with it is told by [`RequestBuilder::send`].
 #[derive(Debug)]
@@ -82,17 +82,23 @@ impl RequestBuilder {
     /// Says that to do it twice is as good as to do it once, whatever its method: then it is sent again where a GET would
     /// be. So does an `Idempotency-Key` header.
     pub fn idempotent(self) -> Self {
-        self.repeat(Repeat::Idempotent)
+        self.extension(Repeat::Idempotent)
     }
 
     /// It is tried once only.
     pub fn no_retry(self) -> Self {
-        self.repeat(Repeat::Never)
+        self.extension(Repeat::Never)
     }
 
-    fn repeat(mut self, repeat: Repeat) -> Self {
+    /// Requests with equal keys, such as the id of a user, go to the same endpoint where `client.balance.policy` is `hash`,
+    /// and whatever `client.balance.hash_header` says. Under other policies it says nothing.
+    pub fn hash_key(self, key: impl AsRef<[u8]>) -> Self {
+        self.extension(Key::of(key))
+    }
+
+    fn extension(mut self, extension: impl Clone + Send + Sync + 'static) -> Self {
         self.change(|request| {
-            request.extensions_mut().insert(repeat);
+            request.extensions_mut().insert(extension);
             Ok(())
         });
         self

@@ -247,7 +247,7 @@ async fn all_endpoints_go_and_come_back() {
 }
 
 #[tokio::test]
-async fn equal_keys_find_the_same_endpoint_by_header_and_by_extension() {
+async fn equal_keys_find_the_same_endpoint_by_header_by_extension_and_by_the_word_of_the_caller() {
     let mut servers = Vec::new();
     for name in ["a", "b", "c", "d"] {
         servers.push(Named::well(name).await);
@@ -266,6 +266,10 @@ async fn equal_keys_find_the_same_endpoint_by_header_and_by_extension() {
         let by_extension = client.send(request).await.unwrap();
         let by_extension = axum::body::to_bytes(by_extension.into_body(), 10).await.unwrap();
         assert_eq!(by_extension, by_header);
+        // What the caller says counts, and not the header.
+        let by_key =
+            client.get("http://stock/").header("x-user", "all").hash_key(&name).send().await.unwrap();
+        assert_eq!(by_key.text().await.unwrap(), by_header);
         seen.insert(by_header);
     }
     assert!(seen.len() > 1, "different users, different endpoints");

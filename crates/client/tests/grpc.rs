@@ -9,7 +9,12 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::StreamExt as _;
-use mainstay_client::{Client, grpc::Channel};
+use mainstay_client::{
+    Client, Config,
+    balance::{Key, Policy},
+    discovery::fixed::Fixed,
+    grpc::Channel,
+};
 use mainstay_core::{
     context::{Deadline, RequestContext},
     error::Kind,
@@ -94,6 +99,32 @@ async fn failures_are_statuses_that_name_service_and_endpoint() {
     let mut health = HealthClient::new(client.channel("stock"));
     let status = over.scope(health.check(request(""))).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn equal_keys_find_the_same_endpoint() {
+    let mut servers = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        let (reporter, service) = tonic_health::server::health_reporter();
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+        servers.push(Server::start(Routes::new(service).into_axum_router()).await);
+    }
+    let mut config = Config::default();
+    config.balance.policy = Policy::Hash;
+    let fixed = Fixed::new().with("stock", servers.iter().map(Server::endpoint)).unwrap();
+    let mut health = HealthClient::new(Client::builder().config(config).build(fixed).channel("stock"));
+    let mut seen = std::collections::HashSet::new();
+    for user in 0..60 {
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            let mut request = Request::new(request("a"));
+            request.extensions_mut().insert(Key::of(format!("user-{user}")));
+            found.push(health.check(request).await.is_ok());
+        }
+        assert!(found.iter().all(|is_a| *is_a == found[0]), "one user, one endpoint: {found:?}");
+        seen.insert(found[0]);
+    }
+    assert_eq!(seen.len(), 2, "different users, different endpoints");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

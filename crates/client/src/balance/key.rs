@@ -1,8 +1,15 @@
 //! What a consistent hash is made of.
 
 /// Requests with equal keys go to the same endpoint, where the policy is
-/// [`Policy::Hash`](super::Policy::Hash). Given as an extension of a request, or taken from the header that
-/// [`hash_header`](super::Config::hash_header) names.
+/// [`Policy::Hash`](super::Policy::Hash). Given by [`RequestBuilder::hash_key`](crate::RequestBuilder::hash_key) or as an
+/// extension of a request, tonic's as well, or taken from the header that [`hash_header`](super::Config::hash_header)
+/// names.
+///
+/// ```
+/// # use mainstay_client::balance::Key;
+/// let mut request = tonic::Request::new(());
+/// request.extensions_mut().insert(Key::of("user-7"));
+/// ```
 ///
 /// The hash is the same in every process and every version of this crate: clients that know the same endpoints agree.
 /// It is not secret. Who can choose keys can choose keys of one endpoint; the bound on its load is what protects it.
