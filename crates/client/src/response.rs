@@ -50,7 +50,7 @@ impl Response {
     /// Itself, if the status is below 400.
     ///
     /// # Errors
-    /// [`Error::Status`] if not; with the `Retry-After` of the answer, where it is in seconds.
+    /// [`Error::Status`] if not; with the `Retry-After` of the answer, up to a day.
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
         if status.as_u16() < 400 {

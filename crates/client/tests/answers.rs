@@ -198,6 +198,28 @@ async fn a_listed_code_of_grpc_is_asked_for_again_in_the_head_and_in_trailers() 
 }
 
 #[tokio::test]
+async fn the_delay_in_the_details_of_a_grpc_status_is_waited_for() {
+    let busy: Answer = || {
+        use tonic_types::{ErrorDetails, StatusExt as _};
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(100)));
+        tonic::Status::with_error_details(tonic::Code::Unavailable, "busy", details).into_http::<Body>()
+    };
+    let fine: Answer = || grpc_later("0");
+    let one = Scripted::start(vec![busy]).await;
+    // Nobody else is there, and the default deadline is before that: the answer is handed on.
+    let alone = client([one.server.endpoint()], |_| {});
+    assert_eq!(call_grpc(&alone, true).await.headers()["grpc-status"], "14");
+    assert_eq!(one.attempts(), ["0"]);
+
+    let two = Scripted::start(vec![fine]).await;
+    let both = client([one.server.endpoint(), two.server.endpoint()], |_| {});
+    for _ in 0..20 {
+        assert!(!call_grpc(&both, true).await.headers().contains_key("grpc-status"));
+    }
+    assert!(one.attempts().len() <= 2, "{:?}", one.attempts());
+}
+
+#[tokio::test]
 async fn an_attempt_that_takes_too_long_is_made_anew_where_that_is_safe() {
     let raw = Raw::listen().await;
     let client = client([raw.endpoint()], |config| {

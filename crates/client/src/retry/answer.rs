@@ -1,17 +1,20 @@
 //! What an answer says about the next request.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::Config;
+use super::{Config, details};
 
 /// How gRPC servers say when to come back, in milliseconds; a negative number, or none, is "don't" (gRFC A6).
 pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// Whoever asks for longer is not believed.
 const LONGEST: Duration = Duration::from_secs(300);
+/// What is told to callers of a `Retry-After` at most, which may be about hours.
+const LONGEST_TOLD: Duration = Duration::from_secs(86_400);
 
 /// Whether the service could do its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,7 @@ pub(crate) fn is_listed(config: &Config, status: StatusCode, headers: &HeaderMap
     }
 }
 
+/// Of the server itself first, then of its application: gRPC's pushback, `google.rpc.RetryInfo`, `Retry-After`.
 pub(crate) fn pushback(headers: &HeaderMap) -> Pushback {
     if let Some(value) = headers.get(PUSHBACK) {
         let millis = value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok());
@@ -66,16 +70,30 @@ pub(crate) fn pushback(headers: &HeaderMap) -> Pushback {
             _ => Pushback::Never,
         };
     }
-    match retry_after(headers) {
+    let details = headers.get(GRPC_DETAILS).and_then(|value| details::retry_delay(value.as_bytes()));
+    match details.or_else(|| retry_after(headers)) {
         Some(delay) => Pushback::After(delay.min(LONGEST)),
         None => Pushback::Unsaid,
     }
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3) in seconds; dates are not looked at, as clocks differ.
+/// `Retry-After` (RFC 9110 section 10.2.3), in seconds or as a date. What that means is found by the clock of who says it,
+/// where the answer has a `Date`: clocks differ.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(header::RETRY_AFTER)?;
+    let delay = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?;
+            let told = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+            #[expect(clippy::disallowed_methods, reason = "a date is wall time")]
+            let now = told.unwrap_or_else(SystemTime::now);
+            // A date that has passed: now.
+            at.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(delay.min(LONGEST_TOLD))
 }
 
 fn grpc_code(headers: &HeaderMap) -> Option<u8> {
@@ -97,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn pushback_is_read_as_grpc_says_and_retry_after_in_seconds() {
+    fn pushback_is_read_as_grpc_says_and_retry_after_in_seconds_and_as_a_date() {
         let cases = [
             (("grpc-retry-pushback-ms", "20"), Pushback::After(Duration::from_millis(20))),
             (("grpc-retry-pushback-ms", "0"), Pushback::After(Duration::ZERO)),
@@ -106,12 +124,25 @@ mod tests {
             (("grpc-retry-pushback-ms", "99999999999999999999"), Pushback::Never),
             (("retry-after", "7"), Pushback::After(Duration::from_secs(7))),
             (("retry-after", "99999999999"), Pushback::After(LONGEST)),
-            (("retry-after", "Sun, 22 Nov 2026 08:00:00 GMT"), Pushback::Unsaid),
             (("retry-after", "-1"), Pushback::Unsaid),
+            (("retry-after", "Sun, 22 Nov 2026 08:00:20 GMT"), Pushback::After(Duration::from_secs(20))),
+            (("retry-after", "Sun, 22 Nov 2026 07:00:00 GMT"), Pushback::After(Duration::ZERO)),
+            (("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), Pushback::After(LONGEST)),
+            (("retry-after", "Sun, 99 Nov 2026 08:00:00 GMT"), Pushback::Unsaid),
         ];
         for (pair, expected) in cases {
-            assert_eq!(pushback(&headers(&[pair])), expected, "{pair:?}");
+            let date = ("date", "Sun, 22 Nov 2026 08:00:00 GMT");
+            assert_eq!(pushback(&headers(&[pair, date])), expected, "{pair:?}");
         }
+        let past = headers(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        assert_eq!(retry_after(&past), Some(Duration::ZERO), "by the clock of this side");
+        let mut told = headers(&[("retry-after", "9")]);
+        // RetryInfo of 1.5 s, as tonic writes it.
+        let details = "GjYKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SCgoICAEQgMq17gE";
+        told.insert(GRPC_DETAILS, HeaderValue::from_static(details));
+        assert_eq!(pushback(&told), Pushback::After(Duration::from_millis(1500)));
+        told.insert(PUSHBACK, HeaderValue::from_static("7"));
+        assert_eq!(pushback(&told), Pushback::After(Duration::from_millis(7)));
     }
 
     #[test]

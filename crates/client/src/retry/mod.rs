@@ -38,6 +38,7 @@
 pub(crate) mod answer;
 pub(crate) mod backoff;
 mod budget;
+mod details;
 pub(crate) mod payload;
 
 use http::{HeaderName, request::Parts};
