@@ -14,14 +14,18 @@
 //! | `grpc` | the health and reflection services of gRPC (feature `grpc`) |
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
+//! | [`metrics`] | counters, gauges and histograms, and the registry that they are read from |
 //! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
+//! | [`observe`] | requests that are answered, as the semantic conventions want them measured and recorded |
 //! | [`server`] | the accept loop, protocols on one port, bounds, drain |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //! | `tls` | PEM files that settings name, and what is made of them, reloaded (feature `tls`) |
+//! | [`trace`] | spans: which are recorded, and what of them |
 //!
 //! Invariants: what a peer sends never panics; every wait has a bound; nothing is spawned without an owner.
 
 pub mod admin;
+mod clock;
 pub mod config;
 pub mod context;
 pub mod error;
@@ -30,11 +34,14 @@ pub mod extract;
 pub mod grpc;
 pub mod health;
 pub mod lifecycle;
+pub mod metrics;
 pub mod middleware;
+pub mod observe;
 pub mod server;
 pub mod task;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trace;
 
 pub use error::{Error, Result};
 

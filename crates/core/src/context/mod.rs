@@ -30,7 +30,7 @@ pub use scope::Scoped;
 pub(crate) use scope::{Calling, Entered, called_at};
 pub use trace::{BAGGAGE, InvalidTraceparent, SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
-use crate::{error::Protocol, lifecycle::Drain};
+use crate::{error::Protocol, lifecycle::Drain, observe::Observation, trace::Span};
 
 /// The name of the header that carries how often this call was tried before, `0` for the first try.
 pub const ATTEMPT: http::HeaderName = http::HeaderName::from_static("x-request-attempt");
@@ -52,6 +52,10 @@ pub(crate) struct Parts {
     pub(crate) ambient: Ambient,
     /// What the request speaks, where it is known.
     pub(crate) protocol: Option<Protocol>,
+    /// What is recorded of the request.
+    pub(crate) span: Span,
+    /// What is measured of it.
+    pub(crate) observation: Option<Observation>,
 }
 
 impl Parts {
@@ -98,6 +102,22 @@ impl RequestContext {
     #[must_use]
     pub fn trace(&self) -> &TraceContext {
         &self.0.trace
+    }
+
+    /// What is recorded of the request; nothing, where its trace is not. What is done within it may have spans of its own:
+    /// [`Span::current`].
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.0.span
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// What is measured of it.
+    pub(crate) fn observation(&self) -> Option<&Observation> {
+        self.0.observation.as_ref()
     }
 
     /// The `tracestate` that arrived, as it was.
@@ -152,6 +172,17 @@ impl RequestContext {
     #[must_use]
     pub fn with_trace(self, trace: TraceContext) -> Self {
         self.with(|parts| parts.trace = trace)
+    }
+
+    /// With this as what is recorded of it, and its ids.
+    #[must_use]
+    pub fn with_span(self, span: Span) -> Self {
+        self.with(|parts| {
+            if let Some(trace) = span.trace() {
+                parts.trace = *trace;
+            }
+            parts.span = span;
+        })
     }
 
     /// With the `tracestate` to pass on.

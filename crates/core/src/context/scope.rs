@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::RequestContext;
+use crate::trace::Nothing;
 
 thread_local! {
     static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
@@ -32,18 +33,22 @@ pub(super) fn peek<R>(look: impl FnOnce(&RequestContext) -> R) -> Option<R> {
 
 /// Makes the context in `slot` the current one; dropping it puts it back into `slot`, after a panic too. A guard rather
 /// than a closure, which requests and futures would be copied into and out of.
-pub(crate) struct Entered<'a>(&'a mut Option<RequestContext>);
+pub(crate) struct Entered<'a> {
+    slot: &'a mut Option<RequestContext>,
+    /// The span that its caller entered is not its own.
+    _span: Nothing,
+}
 
 impl<'a> Entered<'a> {
     pub(crate) fn new(slot: &'a mut Option<RequestContext>) -> Self {
         swap(slot);
-        Self(slot)
+        Self { slot, _span: Nothing::enter() }
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        swap(self.0);
+        swap(self.slot);
     }
 }
 
@@ -116,6 +121,11 @@ impl<F> Scoped<F> {
     /// A future that was made, and is to run, with this context as the current one.
     pub(crate) fn new(inner: F, context: Option<RequestContext>) -> Self {
         Self { inner: Some(inner), context }
+    }
+
+    /// The context, until it was taken.
+    pub(crate) fn context(&self) -> Option<&RequestContext> {
+        self.context.as_ref()
     }
 
     /// The context, once the future is at its end.

@@ -73,14 +73,19 @@ impl SpanId {
 pub struct TraceContext {
     trace_id: TraceId,
     parent: Option<SpanId>,
+    span_id: SpanId,
     flags: u8,
 }
+
+/// The flags of `traceparent`: level 1 has the first one, level 2 the second.
+const SAMPLED: u8 = 0x01;
+const RANDOM: u8 = 0x02;
 
 impl TraceContext {
     /// A new trace, not sampled; its id is random and says so (the random flag of level 2).
     #[must_use]
     pub fn root() -> Self {
-        Self { trace_id: TraceId::random(), parent: None, flags: 0x02 }
+        Self { trace_id: TraceId::random(), parent: None, span_id: SpanId::random(), flags: RANDOM }
     }
 
     /// The trace's id.
@@ -95,10 +100,35 @@ impl TraceContext {
         self.parent
     }
 
-    /// Whether the caller recorded its span.
+    /// The span of this process, whether it is recorded or not: what logs name, and the parent of the next service's.
+    #[must_use]
+    pub fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+
+    /// The same trace, in a span of this process within this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { parent: Some(self.span_id), span_id: SpanId::random(), ..*self }
+    }
+
+    /// Whether the trace is recorded: the caller said so, or it was decided here.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
-        self.flags & 0x01 != 0
+        self.flags & SAMPLED != 0
+    }
+
+    /// Whether the id is known to be random in its last 7 bytes (level 2).
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.flags & RANDOM != 0
+    }
+
+    /// Recorded or not.
+    #[must_use]
+    pub fn sampled(mut self, sampled: bool) -> Self {
+        self.flags = self.flags & !SAMPLED | u8::from(sampled);
+        self
     }
 
     /// Reads a `traceparent`, of version 00 or a higher one (section 3.2.4: the known fields of it).
@@ -117,7 +147,13 @@ impl TraceContext {
         let trace_id = TraceId::from_bytes(read_hex(&value[3..35])?).ok_or(InvalidTraceparent)?;
         let parent = SpanId::from_bytes(read_hex(&value[36..52])?).ok_or(InvalidTraceparent)?;
         let [flags] = read_hex::<1>(&value[53..55])?;
-        Ok(Self { trace_id, parent: Some(parent), flags: flags & 0x03 })
+        // What is not known of the flags is not passed on (section 3.2.2.5).
+        Ok(Self {
+            trace_id,
+            parent: Some(parent),
+            span_id: SpanId::random(),
+            flags: flags & (SAMPLED | RANDOM),
+        })
     }
 
     /// The `traceparent` for a call made from span `span`, version 00.

@@ -10,6 +10,7 @@
 //! | [`concurrency`] | a fixed one | like `shed`, or on one route |
 //! | [`body_limit`] | bounds the bytes of a request's body | before the body is read |
 //! | `compression` (feature) | packs answers, unpacks requests within bounds | around the router |
+//! | [`route`] | tells which route was taken, for metrics and spans | on each route |
 //! | [`cors`] | which other origins browsers may call from | outside of authentication |
 //! | [`security_headers`] | makes browsers careful | around the user's layers |
 //!
@@ -27,6 +28,7 @@ pub mod cors;
 pub mod deadline;
 pub mod problem;
 pub mod recover;
+pub mod route;
 pub mod security_headers;
 pub mod shed;
 

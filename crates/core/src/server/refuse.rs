@@ -1,9 +1,6 @@
 //! Answers given without hyper, and closing so that the peer gets to read them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -14,6 +11,7 @@ use tokio::{
 
 use super::{transport::Transport, worker::Shared};
 use crate::{
+    clock,
     context::RequestContext,
     error::{Error, Kind, Problem},
     lifecycle::Phase,
@@ -31,11 +29,8 @@ pub(super) fn answer(kind: Kind, detail: &'static str) -> Bytes {
     let body = serde_json::to_vec(&Problem::new(&error, &RequestContext::new())).unwrap_or_default();
     let status = kind.status();
     let retry = if kind == Kind::Unavailable { "retry-after: 1\r\n" } else { "" };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "RFC 9110 section 6.6.1: the date of an answer is wall time"
-    )]
-    let date = httpdate::fmt_http_date(SystemTime::now());
+    // RFC 9110 section 6.6.1.
+    let date = httpdate::fmt_http_date(clock::wall());
     let head = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry}connection: \
          close\r\ndate: {date}\r\n\r\n",

@@ -10,7 +10,9 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -20,8 +22,9 @@ pub use future::ResponseFuture;
 
 use crate::{
     config::{Duration, Findings, Section},
-    context::{Ambient, Calling, Entered, called_at},
+    context::{Ambient, Calling, Entered, RequestContext, called_at},
     error::Protocol,
+    observe::Observation,
 };
 
 /// What is believed of the header fields of a request, and the deadline where none arrives.
@@ -114,6 +117,7 @@ pub struct Context<S> {
 impl<S, B, R> Service<Request<B>> for Context<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -125,16 +129,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let now = called_at();
-        let (context, refused) = read::read(request.method(), request.headers(), &self.shared, now);
+        let (mut parts, refused) = read::read(request.method(), request.headers(), &self.shared, now);
+        Observation::begin(&mut parts, &request, now);
+        let context = RequestContext::from(parts);
         if let Some(error) = refused {
             let protocol = context.protocol().unwrap_or(Protocol::Http);
             return ResponseFuture::answered(error.answer(protocol, &context), context);
         }
         let mut context = Some(context);
         let (calling, entered) = (Calling::at(now), Entered::new(&mut context));
+        let is_head = *request.method() == Method::HEAD;
         let inner = self.inner.call(request);
         drop((entered, calling));
-        ResponseFuture::new(inner, context)
+        ResponseFuture::new(inner, context, is_head)
     }
 }
 

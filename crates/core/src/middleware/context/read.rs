@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::{
-    context::{
-        Criticality, Deadline, InvalidTimeout, Parts, RequestContext, RequestId, TraceContext, parse_timeout,
-    },
+    context::{Criticality, Deadline, InvalidTimeout, Parts, RequestId, TraceContext, parse_timeout},
     error::{Error, Kind, Protocol, Violation},
+    trace::Span,
 };
 
 /// W3C Baggage section 3.3.2: what must at least be passed on; more than that is not.
@@ -78,7 +77,7 @@ pub(super) fn read(
     headers: &HeaderMap,
     shared: &Shared,
     now: Instant,
-) -> (RequestContext, Option<Error>) {
+) -> (Parts, Option<Error>) {
     let Shared { config, ambient } = shared;
     let mut content_type = None;
     let mut request_id = Once::default();
@@ -132,8 +131,10 @@ pub(super) fn read(
         attempt: attempt.and_then(|text| text.parse().ok()).unwrap_or_default(),
         ambient: ambient.clone(),
         protocol: Some(protocol),
+        span: Span::none(),
+        observation: None,
     };
-    (RequestContext::from(parts), refused)
+    (parts, refused)
 }
 
 /// The earlier one of those that arrived, else the default.
