@@ -21,8 +21,11 @@ pub struct Service {
     pub median_ms: Option<f64>,
     /// Likewise 95 % of them.
     pub p95_ms: Option<f64>,
-    /// Requests sent again so far.
+    /// Requests sent again so far, within attempts and budget.
     pub repeats: u64,
+    /// Requests sent again so far because nothing was done about them, which is neither an attempt nor paid for
+    /// ("transparent retries", gRFC A6).
+    pub undone: u64,
     /// Requests sent to a second endpoint beside the first so far.
     pub hedges: u64,
     /// Requests that were not, for want of budget.
@@ -45,6 +48,7 @@ pub struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     repeats: AtomicU64,
+    undone: AtomicU64,
     hedges: AtomicU64,
     unpaid: AtomicU64,
 }
@@ -53,6 +57,7 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extra {
     Repeat,
+    Undone,
     Hedge,
 }
 
@@ -60,6 +65,7 @@ impl Counts {
     pub(crate) fn sent(&self, extra: Extra) {
         let count = match extra {
             Extra::Repeat => &self.repeats,
+            Extra::Undone => &self.undone,
             Extra::Hedge => &self.hedges,
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -73,12 +79,13 @@ impl Counts {
 impl Service {
     pub(crate) fn of(target: &Target) -> Self {
         let millis = |took: Duration| took.as_secs_f64() * 1000.0;
-        let Counts { repeats, hedges, unpaid } = &target.counts;
+        let Counts { repeats, undone, hedges, unpaid } = &target.counts;
         Self {
             balance: target.endpoints(|kept| Kept { connections: kept.pools.connections() }),
             median_ms: target.latency.percentile(0.5).map(millis),
             p95_ms: target.latency.percentile(0.95).map(millis),
             repeats: repeats.load(Ordering::Relaxed),
+            undone: undone.load(Ordering::Relaxed),
             hedges: hedges.load(Ordering::Relaxed),
             unpaid: unpaid.load(Ordering::Relaxed),
             budget: target.budget.left(),

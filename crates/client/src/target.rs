@@ -83,6 +83,11 @@ impl Target {
         self.picker.choose(tried, key)
     }
 
+    /// Likewise, and only one that should get requests now.
+    pub(crate) fn choose_available(&self, tried: &[Arc<Place>], key: Option<Key>) -> Option<Member> {
+        self.picker.choose_available(tried, key)
+    }
+
     /// The endpoints to check, if that is due.
     pub(crate) fn due_for_check(&self, check: &Check) -> Option<Vec<Member>> {
         self.picker.due_for_check(check)

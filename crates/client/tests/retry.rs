@@ -231,6 +231,61 @@ async fn a_stream_that_the_peer_did_not_work_on_is_sent_again_whatever_the_metho
 }
 
 #[tokio::test]
+async fn what_was_not_done_is_sent_again_once_before_it_counts_as_an_attempt() {
+    for (max_attempts, sent, undone, repeats) in [(1, 1, 0, 0), (2, 3, 1, 1)] {
+        let raw = Raw::listen().await;
+        let mut config = Config::default();
+        config.retry.max_attempts = max_attempts;
+        let endpoint = raw.endpoint().with_protocol(Protocol::Http2);
+        let client = Client::builder().config(config).build(Fixed::new().with("stock", [endpoint]).unwrap());
+        let peer = tokio::spawn(async move {
+            let mut connection = raw.accept().await;
+            connection.start_http2().await;
+            let mut requests = 0;
+            while let Some(stream) = connection.headers().await {
+                connection.reset_stream(stream, REFUSED_STREAM).await;
+                requests += 1;
+            }
+            requests
+        });
+        let error = client.post("http://stock/").body("once").send().await.unwrap_err();
+        assert!(matches!(error, Error::Reset(_)), "{error:?}");
+        let target = client.targets().remove(0);
+        assert_eq!((target.undone, target.repeats, target.budget), (undone, repeats, 10 - repeats));
+        drop(client);
+        assert_eq!(tokio::time::timeout(LONG, peer).await.unwrap().unwrap(), sent);
+    }
+}
+
+#[tokio::test]
+async fn what_never_left_is_sent_elsewhere_without_attempts_or_budget() {
+    let server = Server::start(Router::new().route("/", get(|| async {}).post(|| async {}))).await;
+    let mut config = Config::default();
+    config.retry.max_attempts = 2;
+    let mut undone = 0;
+    for _ in 0..10 {
+        let endpoints =
+            [nowhere().await, nowhere().await, nowhere().await, nowhere().await, server.endpoint()];
+        let fixed = Fixed::new().with("stock", endpoints).unwrap();
+        let client = Client::builder().config(config.clone()).build(fixed);
+        assert_eq!(client.post("http://stock/").send().await.unwrap().status(), StatusCode::OK);
+        let target = client.targets().remove(0);
+        assert_eq!((target.repeats, target.budget), (0, 10));
+        undone += target.undone;
+    }
+    assert!(undone > 0);
+
+    // Nobody is there: what is free ends where nothing is well, and the rest with attempts and budget.
+    let fixed = Fixed::new().with("stock", [nowhere().await, nowhere().await]).unwrap();
+    let client = Client::builder().config(config).build(fixed);
+    for _ in 0..20 {
+        assert!(matches!(client.post("http://stock/").send().await, Err(Error::Connect(_))));
+    }
+    let target = client.targets().remove(0);
+    assert!(target.undone < 10 && target.budget == 0, "{target:?}");
+}
+
+#[tokio::test]
 async fn each_service_has_its_own_policy_and_it_can_change() {
     let mut config = Config::default();
     config.retry.max_attempts = 1;

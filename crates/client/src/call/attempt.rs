@@ -17,7 +17,7 @@ use crate::{
     outgoing,
     pool::{Answer, Failed, Step, Version},
     retry::{
-        self, Failure, Repeat,
+        self, Failure, Repeat, Undone,
         answer::{self, Outcome, Pushback},
         payload,
     },
@@ -99,8 +99,24 @@ impl Scene<'_> {
         paid
     }
 
-    pub(super) fn request(self, parts: &Parts, body: Body, attempt: u32, version: Version) -> Request<Body> {
-        let mut parts = parts.clone();
+    /// Whether a call that was tried `made` times is not tried again after the next time, whatever comes of it.
+    pub(super) fn is_last(self, made: u32, undone: &Undone) -> bool {
+        let retry = &self.policy.config.retry;
+        let is_spent =
+            [Failure::Unsent, Failure::NotProcessed].iter().all(|failure| !undone.is_left(*failure));
+        self.repeat == Some(Repeat::Never)
+            || retry.max_attempts <= 1
+            || retry.budget <= 0.0
+            || (made + 1 >= retry.max_attempts && is_spent)
+    }
+
+    pub(super) fn request(
+        self,
+        mut parts: Parts,
+        body: Body,
+        attempt: u32,
+        version: Version,
+    ) -> Request<Body> {
         outgoing::stamp(&mut parts.headers, self.before.saturating_add(attempt), self.deadline);
         match version {
             Version::Http1 => outgoing::origin_form(&mut parts, self.target.service.as_str()),

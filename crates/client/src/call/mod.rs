@@ -22,9 +22,9 @@ use crate::{
     outgoing,
     pool::Version,
     retry::{
-        self, Failure, Repeat,
+        Failure, Repeat, Undone,
         answer::{self, Outcome, Pushback},
-        backoff,
+        backoff, is_safe,
         payload::Payload,
     },
     state::Extra,
@@ -87,7 +87,10 @@ impl<'a> Call<'a> {
         body: Body,
     ) -> Result<Response<Body>, Error> {
         let until = deadline.at();
-        let chosen = self.choose(&[])?;
+        let chosen = self.find(&[], false).map_err(|missing| match missing {
+            Missing::Endpoint => self.no_endpoint(),
+            Missing::Room => Error::overloaded(&self.scene.target.service),
+        })?;
         let outcome = if *chosen.member.endpoint.address() == Address::InProcess {
             tokio::time::timeout_at(until, self.in_process(parts, body)).await
         } else {
@@ -100,7 +103,7 @@ impl<'a> Call<'a> {
     async fn attempts(
         &mut self,
         mut chosen: Chosen,
-        parts: Parts,
+        mut parts: Parts,
         body: Body,
     ) -> Result<Response<Body>, Error> {
         let scene = self.scene;
@@ -108,6 +111,7 @@ impl<'a> Call<'a> {
         let mut payload = Payload::new(body, retry.max_body.as_usize());
         let mut tried: Vec<Arc<Place>> = Vec::new();
         let mut made = 0;
+        let mut undone = Undone::default();
         loop {
             let Some(body) = payload.take() else {
                 // Unreachable: an attempt is only made again while the body is left.
@@ -115,7 +119,12 @@ impl<'a> Call<'a> {
             };
             self.last = Some(chosen.member.endpoint.address().clone());
             let version = version(&parts, chosen.member.endpoint.protocol());
-            let request = scene.request(&parts, body, made, version);
+            let head = if scene.is_last(made, &undone) {
+                std::mem::replace(&mut parts, Request::new(()).into_parts().0)
+            } else {
+                parts.clone()
+            };
+            let request = scene.request(head, body, made, version);
             made += 1;
             let delay =
                 if made < retry.max_attempts && payload.is_left() { scene.hedge_after() } else { None };
@@ -133,53 +142,29 @@ impl<'a> Call<'a> {
                 }
             };
 
-            let (outcome, place, is_safe, pushback, is_untouched) = match ended {
+            let (outcome, place, is_safe, why) = match ended {
                 Ended::Answered(response) => return Ok(response),
                 Ended::Refused { response, pushback, place } => {
-                    (Ok(response), place, pushback != Pushback::Never, pushback, false)
+                    (Ok(response), place, pushback != Pushback::Never, Why::Refused(pushback))
                 }
                 Ended::Failed { error, place, failure, body } => {
                     if let Some(body) = body {
                         payload.put_back(body);
                     }
-                    let untouched = failure == Failure::NotProcessed;
-                    let is_safe = retry::is_safe(failure, scene.repeat);
-                    (Err(error), place, is_safe, Pushback::Unsaid, untouched)
+                    (Err(error), place, is_safe(failure, scene.repeat), Why::Failed(failure))
                 }
             };
             if !is_among(&tried, &place) {
                 tried.push(place);
             }
-            let again = is_safe
-                && made < retry.max_attempts
+            let may = is_safe
+                && retry.max_attempts > 1
                 && retry.budget > 0.0
                 && payload.is_left()
-                && scene.has_time_for_another(Duration::ZERO)
-                && scene.is_paid_for();
-            self.log(made, again, &outcome);
-            if !again {
-                return outcome;
-            }
-            let Ok(next) = self.choose(&tried) else {
-                scene.target.budget.put_back();
-                return outcome;
-            };
-            let is_other = !is_among(&tried, &next.member.place);
-            let pause = if is_untouched && is_other {
-                Duration::ZERO
-            } else {
-                let pause = backoff::pause(made, retry.backoff.get(), retry.max_backoff.get());
-                match pushback {
-                    // Who asked is left alone; others may be asked.
-                    Pushback::After(delay) if !is_other => pause.max(delay),
-                    _ => pause,
-                }
-            };
-            if !scene.has_time_for_another(pause) {
-                scene.target.budget.put_back();
-                return outcome;
-            }
-            scene.target.counts.sent(Extra::Repeat);
+                && scene.has_time_for_another(Duration::ZERO);
+            let again = if may { self.again(&tried, &mut made, &mut undone, why) } else { None };
+            self.log(made, again.is_some(), &outcome);
+            let Some((next, pause)) = again else { return outcome };
             if let Ok(refusal) = outcome {
                 discard(refusal).await;
             }
@@ -193,6 +178,50 @@ impl<'a> Call<'a> {
             }
             chosen = next;
         }
+    }
+
+    /// Where the request is sent again, and after what time: for nothing if nothing of it was done, else within attempts
+    /// and budget.
+    fn again(
+        &self,
+        tried: &[Arc<Place>],
+        made: &mut u32,
+        undone: &mut Undone,
+        why: Why,
+    ) -> Option<(Chosen, Duration)> {
+        let scene = self.scene;
+        let retry = &scene.policy.config.retry;
+        if let Why::Failed(failure) = why
+            && undone.is_left(failure)
+        {
+            // Where no other is well, what is not paid for would only add to it.
+            let only_available = failure == Failure::Unsent;
+            if let Ok(chosen) = self.find(tried, only_available) {
+                undone.count(failure);
+                scene.target.counts.sent(Extra::Undone);
+                *made = made.saturating_sub(1);
+                return Some((chosen, Duration::ZERO));
+            }
+        }
+        if *made >= retry.max_attempts || !scene.is_paid_for() {
+            return None;
+        }
+        let planned = self.find(tried, false).ok().and_then(|chosen| {
+            let is_other = !is_among(tried, &chosen.member.place);
+            let pause = backoff::pause(*made, retry.backoff.get(), retry.max_backoff.get());
+            let pause = match why {
+                Why::Failed(Failure::Unsent | Failure::NotProcessed) if is_other => Duration::ZERO,
+                // Who asked is left alone; others may be asked.
+                Why::Refused(Pushback::After(delay)) if !is_other => pause.max(delay),
+                _ => pause,
+            };
+            scene.has_time_for_another(pause).then_some((chosen, pause))
+        });
+        match &planned {
+            Some(_) => scene.target.counts.sent(Extra::Repeat),
+            None => scene.target.budget.put_back(),
+        }
+        planned
     }
 
     async fn in_process(&mut self, mut parts: Parts, body: Body) -> Result<Response<Body>, Error> {
@@ -221,7 +250,7 @@ impl<'a> Call<'a> {
         if !scene.has_time_for_another(Duration::ZERO) || !scene.is_paid_for() {
             return None;
         }
-        let chosen = self.choose(tried).ok().filter(|chosen| {
+        let chosen = self.find(tried, false).ok().filter(|chosen| {
             let is_other = !is_among(tried, &chosen.member.place);
             is_other && *chosen.member.endpoint.address() != Address::InProcess
         });
@@ -233,17 +262,17 @@ impl<'a> Call<'a> {
         tracing::debug!(service = %scene.target.service, endpoint = %chosen.member.endpoint.address(), "hedged");
         self.last = Some(chosen.member.endpoint.address().clone());
         let version = version(parts, chosen.member.endpoint.protocol());
-        let request = scene.request(parts, body, *made, version);
+        let request = scene.request(parts.clone(), body, *made, version);
         *made += 1;
         tried.push(chosen.member.place.clone());
         Some((chosen, request, version))
     }
 
-    /// An endpoint that has room, not one of `tried` while there are others.
-    fn choose(&self, tried: &[Arc<Place>]) -> Result<Chosen, Error> {
+    /// An endpoint that has room, not one of `tried` while there are others; or only one that should get requests now.
+    fn find(&self, tried: &[Arc<Place>], only_available: bool) -> Result<Chosen, Missing> {
         /// How many full ones are met before all are taken for full.
         const LOOKS: usize = 4;
-        let Scene { target, policy, .. } = self.scene;
+        let Scene { target, policy, key, .. } = self.scene;
         let mut full: Vec<Arc<Place>> = Vec::new();
         for _ in 0..LOOKS {
             let seen;
@@ -253,13 +282,18 @@ impl<'a> Call<'a> {
                 seen = [tried, &full].concat();
                 &seen
             };
-            let member = target.choose(passed_over, self.scene.key).ok_or_else(|| self.no_endpoint())?;
+            let found = if only_available {
+                target.choose_available(passed_over, key)
+            } else {
+                target.choose(passed_over, key)
+            };
+            let member = found.ok_or(Missing::Endpoint)?;
             match member.place.limit.acquire(&policy.config.limit) {
                 Ok(slot) => return Ok(Chosen { member, slot }),
                 Err(Full) => full.push(member.place),
             }
         }
-        Err(Error::overloaded(&target.service))
+        Err(Missing::Room)
     }
 
     fn log(&self, attempts: u32, again: bool, outcome: &Result<Response<Body>, Error>) {
@@ -283,6 +317,19 @@ impl<'a> Call<'a> {
     fn elapsed(&self) -> Error {
         Error::elapsed(&self.scene.target.service, self.last.clone(), self.started.elapsed())
     }
+}
+
+/// What there is none of.
+enum Missing {
+    Endpoint,
+    Room,
+}
+
+/// Why a request is sent again.
+#[derive(Clone, Copy)]
+enum Why {
+    Refused(Pushback),
+    Failed(Failure),
 }
 
 fn is_among(places: &[Arc<Place>], place: &Arc<Place>) -> bool {

@@ -294,10 +294,11 @@ async fn reap(pool: Weak<Pool>, settings: Arc<Settings>) {
 fn broken(error: hyper::Error, body: Option<Body>, is_new: bool) -> Failed {
     #[cfg(feature = "tls")]
     if is_new && let Some(reason) = crate::tls::refused(&error) {
-        return Failed { at: Step::Connect, failure: Failure::NotProcessed, cause: reason.into(), body };
+        let failure = if body.is_some() { Failure::Unsent } else { Failure::NotProcessed };
+        return Failed { at: Step::Connect, failure, cause: reason.into(), body };
     }
     let (at, failure) = match body {
-        Some(_) => (Step::GoAway, Failure::NotProcessed),
+        Some(_) => (Step::GoAway, Failure::Unsent),
         None if error.is_user() => (Step::Exchange, Failure::Request),
         None => (Step::Exchange, Failure::Unknown),
     };

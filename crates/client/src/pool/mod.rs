@@ -173,6 +173,6 @@ impl Pools {
 impl Failed {
     fn connect(cause: NotConnected, request: Request<Body>) -> Self {
         let body = Some(request.into_body());
-        Self { at: Step::Connect, failure: Failure::NotProcessed, cause: Box::new(cause), body }
+        Self { at: Step::Connect, failure: Failure::Unsent, cause: Box::new(cause), body }
     }
 }

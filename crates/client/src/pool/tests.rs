@@ -284,7 +284,7 @@ async fn nothing_is_sent_before_the_peer_has_said_that_it_is_there() {
     });
     let pools = Arc::new(Pools::default());
     let failed = soon(pools.send(&place, Version::Http2, &settings, get())).await.unwrap_err();
-    assert_eq!((failed.at, failed.failure), (Step::Connect, Failure::NotProcessed));
+    assert_eq!((failed.at, failed.failure), (Step::Connect, Failure::Unsent));
     assert!(failed.body.is_some());
     let bytes = soon(hears.recv()).await.unwrap();
     let mut frames = &bytes[24..];
@@ -304,7 +304,7 @@ async fn a_peer_of_another_protocol_is_told_apart() {
         mute(&mut stream, false).await;
     });
     let failed = soon(Pools::default().send(&place, Version::Http2, &settings, get())).await.unwrap_err();
-    assert_eq!((failed.at, failed.failure), (Step::Connect, Failure::NotProcessed));
+    assert_eq!((failed.at, failed.failure), (Step::Connect, Failure::Unsent));
     assert_eq!(failed.cause.to_string(), "no HTTP/2 from the peer");
 }
 

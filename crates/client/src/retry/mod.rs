@@ -8,7 +8,8 @@
 //! | any other answer | never |
 //!
 //! And in each case only if the body is still there (`retry.max_body`), attempts are left, there is time for one, and the
-//! [`Budget`] of the service allows it.
+//! [`Budget`] of the service allows it. What is certain not to have been worked on (the first row) is neither an attempt
+//! nor paid for, within bounds: see [`Undone`].
 //!
 //! The budget works alone, too; under tower's retries for instance:
 //!
@@ -175,7 +176,9 @@ impl Repeat {
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The peer did not work on the request, for certain.
+    /// Nothing of the request left this process.
+    Unsent,
+    /// It did, and the peer says that it did not work on it.
     NotProcessed,
     /// Nobody knows.
     Unknown,
@@ -183,11 +186,43 @@ pub(crate) enum Failure {
     Request,
 }
 
+/// How often a call was sent again because nothing of it was done: neither an attempt nor paid for ("transparent retries",
+/// gRFC A6). The bounds are for peers that refuse for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Undone {
+    unsent: u32,
+    refused: u32,
+}
+
+impl Undone {
+    /// Nothing of it left: at other endpoints that are well.
+    const UNSENT: u32 = 4;
+    /// It left, and was refused: as gRPC, once.
+    const REFUSED: u32 = 1;
+
+    /// Whether there is another time for this failure.
+    pub(crate) fn is_left(&self, failure: Failure) -> bool {
+        match failure {
+            Failure::Unsent => self.unsent < Self::UNSENT,
+            Failure::NotProcessed => self.refused < Self::REFUSED,
+            Failure::Unknown | Failure::Request => false,
+        }
+    }
+
+    pub(crate) fn count(&mut self, failure: Failure) {
+        match failure {
+            Failure::Unsent => self.unsent += 1,
+            Failure::NotProcessed => self.refused += 1,
+            Failure::Unknown | Failure::Request => {}
+        }
+    }
+}
+
 /// Whether a request that failed so may be sent again.
 pub(crate) fn is_safe(failure: Failure, repeat: Option<Repeat>) -> bool {
     match (failure, repeat) {
         (_, Some(Repeat::Never)) | (Failure::Request, _) => false,
-        (Failure::NotProcessed, _) => true,
+        (Failure::Unsent | Failure::NotProcessed, _) => true,
         (Failure::Unknown, repeat) => repeat == Some(Repeat::Idempotent),
     }
 }
@@ -208,12 +243,28 @@ mod tests {
         for method in [Method::POST, Method::PATCH, Method::CONNECT] {
             assert!(!is_safe(Failure::Unknown, of(&method)), "{method}");
             assert!(is_safe(Failure::NotProcessed, of(&method)), "{method}");
+            assert!(is_safe(Failure::Unsent, of(&method)), "{method}");
         }
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE]
         {
             assert!(is_safe(Failure::Unknown, of(&method)), "{method}");
             assert!(!is_safe(Failure::Request, of(&method)), "{method}");
         }
+    }
+
+    #[test]
+    fn what_was_not_done_is_made_up_for_a_few_times() {
+        let mut undone = Undone::default();
+        let mut times = |failure| {
+            let mut times = 0;
+            while undone.is_left(failure) {
+                undone.count(failure);
+                times += 1;
+            }
+            times
+        };
+        assert_eq!([Failure::NotProcessed, Failure::Unsent].map(&mut times), [1, 4]);
+        assert_eq!([Failure::Unknown, Failure::Request].map(times), [0, 0]);
     }
 
     #[test]

@@ -120,6 +120,8 @@ struct Look<'a, T> {
     tried: &'a [Arc<Place<T>>],
     /// Whether too many are out to be choosy.
     also_ejected: bool,
+    /// Whether none is better than one that is passed over.
+    only_available: bool,
     slow_start: u64,
 }
 
@@ -171,6 +173,21 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
     /// are none at all.
     #[must_use]
     pub fn choose(&self, tried: &[Arc<Place<T>>], key: Option<Key>) -> Option<Member<T>> {
+        self.choose_one(tried, key, false)
+    }
+
+    /// Likewise, and only one that should get requests now: `None` while all are passed over or were tried.
+    #[must_use]
+    pub fn choose_available(&self, tried: &[Arc<Place<T>>], key: Option<Key>) -> Option<Member<T>> {
+        self.choose_one(tried, key, true)
+    }
+
+    fn choose_one(
+        &self,
+        tried: &[Arc<Place<T>>],
+        key: Option<Key>,
+        only_available: bool,
+    ) -> Option<Member<T>> {
         let inner = &*self.0;
         let now = inner.census.clock.now();
         let mut known = inner.known.load();
@@ -180,7 +197,7 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
             known = inner.known.load();
         }
         let also_ejected = inner.census.is_below(known.config.panic_threshold);
-        let look = Look { now, tried, also_ejected, slow_start: known.slow_start };
+        let look = Look { now, tried, also_ejected, only_available, slow_start: known.slow_start };
         let mut random = Rng::new();
         let mut chosen = None;
         // A failing endpoint is probed by one request at a time; whoever is not that one chooses again.
@@ -191,6 +208,9 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
                 return known.member(index, claim);
             }
             chosen = Some(index);
+        }
+        if only_available {
+            return None;
         }
         known.member(chosen?, Claim::Ordinary)
     }
@@ -311,7 +331,7 @@ impl<T> Known<T> {
         Some(Member::new(endpoint.clone(), slot.place.clone(), claim))
     }
 
-    /// The index of one; `None` only if there are none. Those that were tried already, or that are not available, are
+    /// The index of one; `None` only if there are none, or none that is wanted. Those that were tried already, or that are not available, are
     /// chosen only when no other is left: an endpoint that may fail is better than none.
     fn choose(
         &self,
@@ -320,8 +340,8 @@ impl<T> Known<T> {
         census: &Census,
         random: &mut Rng,
     ) -> Option<usize> {
-        if self.slots.len() < 2 {
-            return (self.slots.len() == 1).then_some(0);
+        if let [only] = self.slots.as_slice() {
+            return (!look.only_available || look.may_take(only)).then_some(0);
         }
         if let (Some(maglev), Some(key)) = (&self.maglev, key) {
             let bound = self.config.hash_bound * f64::from(census.in_flight.load(Ordering::Relaxed) + 1)
@@ -354,9 +374,11 @@ impl<T> Known<T> {
                 .iter()
                 .find_map(|tier| around(&tier.range, random).find(|index| wanted(&self.slots[*index])))
         };
-        of_tiers(&|slot| look.may_take(slot))
-            .or_else(|| of_tiers(&|slot| !look.was_tried(slot)))
-            .or_else(|| of_tiers(&|_| true))
+        let available = of_tiers(&|slot| look.may_take(slot));
+        if look.only_available {
+            return available;
+        }
+        available.or_else(|| of_tiers(&|slot| !look.was_tried(slot))).or_else(|| of_tiers(&|_| true))
     }
 
     /// By the policy; `None` if what comes up is not wanted now.

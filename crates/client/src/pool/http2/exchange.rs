@@ -126,7 +126,7 @@ fn refused(error: h2::Error, body: Body) -> Failed {
     // Neither the connection's nor the peer's: the request can't be written.
     let is_ours = !error.is_io() && !error.is_go_away() && !error.is_reset();
     let (at, failure) =
-        if is_ours { (Step::Exchange, Failure::Request) } else { (Step::GoAway, Failure::NotProcessed) };
+        if is_ours { (Step::Exchange, Failure::Request) } else { (Step::GoAway, Failure::Unsent) };
     Failed { at, failure, cause: Box::new(error), body: Some(body) }
 }
 
