@@ -6,22 +6,30 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use crate::{limit::Slot, pool::Incoming, target::InFlight};
+use crate::{
+    breaker::Permit,
+    limit::Slot,
+    pool::Incoming,
+    retry::answer::{self, Outcome, Pushback},
+    target::InFlight,
+};
 
 /// The body of an answer from the wire. Dropped before its end it closes the HTTP/1.1 connection, or resets the HTTP/2
-/// stream. An explicit deadline bounds it.
+/// stream. An explicit deadline bounds it. What its trailers say counts for the endpoint.
 pub(crate) fn from_wire(
     incoming: Incoming,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
     slot: Option<Slot>,
     deadline: Deadline,
 ) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
+        in_flight.trailers(&HeaderMap::new());
         return Body::empty();
     }
     let hold = Some((in_flight, slot));
@@ -35,6 +43,72 @@ pub(crate) fn from_process(body: Body, deadline: Deadline) -> Body {
             Body::new(Held { inner: Some(body), hold: None, deadline: Some(deadline), timer: None })
         }
         _ => body,
+    }
+}
+
+/// What the trailers of an answer say of its endpoint.
+fn ended_by(trailers: &HeaderMap, in_flight: &mut InFlight) {
+    in_flight.trailers(trailers);
+    if answer::outcome(StatusCode::OK, trailers) != Outcome::Success
+        && let Pushback::After(delay) = answer::pushback(trailers)
+    {
+        in_flight.place().push_back(delay);
+    }
+}
+
+/// The body of an answer whose trailers say how the call went; tells the breaker. Given up before its end it says nothing,
+/// unless it was let through to find out, and messages came.
+pub(crate) fn judged(body: Body, mut permit: Permit) -> Body {
+    if http_body::Body::is_end_stream(&body) {
+        permit.ended(true);
+        return body;
+    }
+    permit.answered();
+    Body::new(Judged { inner: body, permit: Some(permit) })
+}
+
+pin_project! {
+    struct Judged {
+        #[pin]
+        inner: Body,
+        permit: Option<Permit>,
+    }
+}
+
+impl http_body::Body for Judged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let failed = match &frame {
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                Some(trailers) => Some(answer::ends_badly(trailers)),
+                None if this.inner.is_end_stream() => Some(true),
+                // Streams can stay open for days, and a probe is waited for.
+                None => this.permit.as_ref().is_some_and(Permit::is_probe).then_some(false),
+            },
+            // Broken, or without a status, which is UNKNOWN.
+            Some(Err(_)) | None => Some(true),
+        };
+        if let Some(failed) = failed
+            && let Some(permit) = this.permit.take()
+        {
+            permit.ended(failed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 
@@ -92,13 +166,15 @@ where
         let frame = ready!(polled);
         if let Some((in_flight, _)) = this.hold {
             match &frame {
-                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| in_flight.trailers(map)),
+                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| ended_by(map, in_flight)),
                 Some(Err(_)) => in_flight.failed(),
-                None => {}
+                None => in_flight.trailers(&HeaderMap::new()),
             }
         }
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
-            *this.hold = None;
+            if let (Some((mut in_flight, _)), Some(Ok(_))) = (this.hold.take(), &frame) {
+                in_flight.trailers(&HeaderMap::new());
+            }
             *this.deadline = None;
             this.timer.set(None);
         }

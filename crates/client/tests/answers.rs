@@ -24,6 +24,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use mainstay_client::{
     Client, Config, Error, RequestBuilder,
+    balance::{Policy, ejection::Reason, state::State},
+    breaker,
     discovery::fixed::Fixed,
     retry::{Code, Repeat},
 };
@@ -217,6 +219,87 @@ async fn the_delay_in_the_details_of_a_grpc_status_is_waited_for() {
         assert!(!call_grpc(&both, true).await.headers().contains_key("grpc-status"));
     }
     assert!(one.attempts().len() <= 2, "{:?}", one.attempts());
+}
+
+/// The head first, and behind it an end without a word.
+fn grpc_without_status() -> Response {
+    let frames =
+        futures_util::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"\0\0\0\0\0")))]);
+    ([("content-type", "application/grpc")], Body::new(StreamBody::new(frames))).into_response()
+}
+
+/// The head first, a message, and the code in trailers behind it.
+fn grpc_message_and(code: &'static str, more: &[(&'static str, &'static str)]) -> Response {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", code.parse().unwrap());
+    more.iter().for_each(|(name, value)| drop(trailers.insert(*name, value.parse().unwrap())));
+    let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\0")), Frame::trailers(trailers)];
+    let frames = futures_util::stream::iter(frames.map(Ok::<_, std::io::Error>));
+    ([("content-type", "application/grpc")], Body::new(StreamBody::new(frames))).into_response()
+}
+
+fn state(client: &Client, index: usize) -> State {
+    client.targets()[0].balance.endpoints[index].state
+}
+
+#[tokio::test]
+async fn what_trailers_say_ejects_an_endpoint_and_opens_the_breaker() {
+    let unavailable: Answer = || grpc_message_and("14", &[]);
+    let at_once: Answer = || grpc_later("14");
+    let without: Answer = grpc_without_status;
+    let not_found: Answer = || grpc_message_and("5", &[]);
+    let cases = [
+        ("after a message", unavailable, true),
+        ("at once", at_once, true),
+        ("none", without, true),
+        ("a code that is no failure", not_found, false),
+    ];
+    for (name, answer, is_failure) in cases {
+        let (bad, good) = (Scripted::start(vec![answer]).await, Scripted::start(vec![answer]).await);
+        let client = client([bad.server.endpoint(), good.server.endpoint()], |config| {
+            config.retry.codes = Vec::new();
+            config.breaker.enabled = true;
+            config.breaker.min_calls = 12;
+            config.balance.policy = Policy::RoundRobin;
+        });
+        for _ in 0..12 {
+            let response = call_grpc(&client, false).await;
+            assert_eq!(response.status(), 200);
+            response.into_body().collect().await.unwrap();
+        }
+        let ejected = [state(&client, 0), state(&client, 1)]
+            .iter()
+            .filter(|state| matches!(state, State::Ejected { reason: Reason::Answers, .. }))
+            .count();
+        assert_eq!(ejected, usize::from(is_failure), "{name}: one of the two");
+        let breaker = client.targets()[0].breaker;
+        assert_eq!(breaker == Some(breaker::State::Open), is_failure, "{name}: {breaker:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_up_before_its_trailers_says_nothing() {
+    let unavailable: Answer = || grpc_message_and("14", &[]);
+    let one = Scripted::start(vec![unavailable]).await;
+    let client = client([one.server.endpoint()], |config| {
+        config.retry.codes = Vec::new();
+        config.breaker.enabled = true;
+        config.breaker.min_calls = 1;
+    });
+    for _ in 0..3 {
+        drop(call_grpc(&client, false).await);
+    }
+    assert_eq!(client.targets()[0].breaker, Some(breaker::State::Closed));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_in_trailers_when_to_come_back_is_left_alone_until_then() {
+    let busy: Answer = || grpc_message_and("8", &[("grpc-retry-pushback-ms", "20000")]);
+    let one = Scripted::start(vec![busy]).await;
+    let client = client([one.server.endpoint()], |_| {});
+    let response = call_grpc(&client, false).await;
+    response.into_body().collect().await.unwrap();
+    assert!(matches!(state(&client, 0), State::Paused { .. }), "{:?}", state(&client, 0));
 }
 
 #[tokio::test]

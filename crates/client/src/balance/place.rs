@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use mainstay_discovery::Endpoint;
 use tokio::time::Instant;
 
@@ -162,13 +162,13 @@ impl<T> InFlight<T> {
         health.answered(now, self.claim, good, leaving, census);
     }
 
-    /// The trailers of the answer.
+    /// The trailers of the answer, or none at its end: where gRPC wants a status in them and there is none, that is UNKNOWN.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
-        let (Some(leaving), Some(code)) = (self.outstanding.take(), trailers.get(GRPC_STATUS)) else {
-            return;
-        };
+        const UNKNOWN: &[u8] = b"2";
+        let Some(leaving) = self.outstanding.take() else { return };
         let Place { census, health, window, .. } = &*self.place;
-        let good = !census.ejection.load().is_bad_code(code.as_bytes());
+        let code = trailers.get(GRPC_STATUS).map_or(UNKNOWN, HeaderValue::as_bytes);
+        let good = !census.ejection.load().is_bad_code(code);
         if !good {
             window.turned_bad();
         }
@@ -189,6 +189,12 @@ impl<T> InFlight<T> {
         self.told = true;
         window.lost();
         health.expired(census.clock.now(), self.claim, census);
+    }
+
+    /// What is known of the endpoint.
+    #[must_use]
+    pub fn place(&self) -> &Arc<Place<T>> {
+        &self.place
     }
 
     /// There will be no answer, and it is not the fault of the endpoint.

@@ -73,6 +73,8 @@ pub struct Permit {
     circuit: Circuit,
     /// The number of the phase, if it probes.
     probes: Option<u64>,
+    /// Whether the end of another probe is waited for on its account.
+    holds: bool,
 }
 
 impl Circuit {
@@ -99,7 +101,7 @@ impl Circuit {
     /// [`Open`] if not.
     pub fn admit(&self) -> Result<Permit, Open> {
         if self.0.is_closed.load(Ordering::Relaxed) {
-            return Ok(Permit { circuit: self.clone(), probes: None });
+            return Ok(Permit { circuit: self.clone(), probes: None, holds: false });
         }
         let config = self.0.config.load();
         let mut phase = self.phase();
@@ -114,13 +116,15 @@ impl Circuit {
         match &mut phase.state {
             Now::HalfOpen { running, succeeded } if *running + *succeeded < config.probes => {
                 *running += 1;
-                Ok(Permit { circuit: self.clone(), probes: Some(number) })
+                Ok(Permit { circuit: self.clone(), probes: Some(number), holds: true })
             }
             Now::HalfOpen { .. } => {
                 // Until the probes have ended, which take no longer than that if they ever end well.
                 Err(Open { retry_after: config.open_for.get().min(Duration::from_secs(1)) })
             }
-            Now::Closed | Now::Open { .. } => Ok(Permit { circuit: self.clone(), probes: None }),
+            Now::Closed | Now::Open { .. } => {
+                Ok(Permit { circuit: self.clone(), probes: None, holds: false })
+            }
         }
     }
 
@@ -153,15 +157,16 @@ impl Circuit {
         }
     }
 
-    /// A call that was let through to find out has ended; `None` if it was dropped.
-    fn probed(&self, number: u64, failed: Option<bool>) {
+    /// A call that was let through to find out gives back its place, if it `held` one, and has ended; `None` if nothing is
+    /// known of that.
+    fn probed(&self, number: u64, held: bool, failed: Option<bool>) {
         let config = self.0.config.load();
         let mut phase = self.phase();
         if phase.number != number {
             return;
         }
         let Now::HalfOpen { running, succeeded } = &mut phase.state else { return };
-        *running = running.saturating_sub(1);
+        *running = running.saturating_sub(u32::from(held));
         match failed {
             None => {}
             Some(true) => self.open(&mut phase, &config),
@@ -204,10 +209,25 @@ impl Phase {
 }
 
 impl Permit {
+    /// Whether the call was let through to find out.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.probes.is_some()
+    }
+
+    /// The call is answered, and it will take until later to know how it went: the next one may find out as well.
+    pub fn answered(&mut self) {
+        if let Some(number) = self.probes
+            && std::mem::take(&mut self.holds)
+        {
+            self.circuit.probed(number, true, None);
+        }
+    }
+
     /// The call has ended.
     pub fn ended(mut self, failed: bool) {
         match self.probes.take() {
-            Some(number) => self.circuit.probed(number, Some(failed)),
+            Some(number) => self.circuit.probed(number, self.holds, Some(failed)),
             None => self.circuit.watched(failed),
         }
     }
@@ -215,9 +235,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(number) = self.probes {
-            self.circuit.probed(number, None);
-        }
+        self.answered();
     }
 }
 
@@ -282,6 +300,33 @@ mod tests {
         fail(&circuit, 9);
         assert_eq!(circuit.state(), State::Closed);
         fail(&circuit, 1);
+        assert_eq!(circuit.state(), State::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_whose_outcome_comes_late_holds_no_other_up() {
+        let circuit = circuit();
+        fail(&circuit, 10);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let mut streams: Vec<_> = (0..2).map(|_| circuit.admit().unwrap()).collect();
+        assert!(circuit.admit().is_err());
+        streams.iter_mut().for_each(Permit::answered);
+        let third = circuit.admit().unwrap();
+        assert!(third.is_probe());
+        // Given up: it says nothing, and its place is given back once.
+        drop(streams.pop());
+        circuit.admit().unwrap().ended(false);
+        third.ended(false);
+        assert_eq!(circuit.state(), State::Closed);
+        // Of an earlier phase.
+        streams.pop().unwrap().ended(true);
+        assert_eq!(circuit.state(), State::Closed);
+
+        fail(&circuit, 10);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let mut stream = circuit.admit().unwrap();
+        stream.answered();
+        stream.ended(true);
         assert_eq!(circuit.state(), State::Open);
     }
 }

@@ -181,12 +181,6 @@ impl Scene<'_> {
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await
         {
-            if outcome == Outcome::Success
-                && let Pushback::After(delay) = pushback
-            {
-                // Its trailers said so.
-                member.place.push_back(delay);
-            }
             return Ended::Refused { response, pushback, place: member.place };
         }
         Ended::Answered(response)
@@ -225,11 +219,7 @@ async fn refusal(retry: &retry::Config, response: &mut Response<Body>) -> Option
     if answer::is_listed(retry, response.status(), headers) {
         return Some(answer::pushback(headers));
     }
-    let says_later = response.status() == StatusCode::OK
-        && !retry.codes.is_empty()
-        && outgoing::is_grpc(headers)
-        && !headers.contains_key(answer::GRPC_STATUS);
-    if !says_later {
+    if retry.codes.is_empty() || !answer::says_later(response.status(), headers) {
         return None;
     }
     let mut body = std::mem::take(response.body_mut());

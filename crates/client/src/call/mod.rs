@@ -66,18 +66,24 @@ impl<'a> Call<'a> {
             true => Some(target.circuit.admit().map_err(|open| Error::breaker_open(&target.service, open))?),
         };
         let outcome = self.bounded(deadline, parts, body).await;
-        if let Some(permit) = permit {
-            match &outcome {
-                Ok(response) => {
-                    let outcome = answer::outcome(response.status(), response.headers());
-                    permit.ended(outcome == Outcome::Failure);
+        let Some(permit) = permit else { return outcome };
+        match outcome {
+            Ok(response) if answer::says_later(response.status(), response.headers()) => {
+                Ok(response.map(|body| body::judged(body, permit)))
+            }
+            Ok(response) => {
+                let outcome = answer::outcome(response.status(), response.headers());
+                permit.ended(outcome == Outcome::Failure);
+                Ok(response)
+            }
+            Err(error) => {
+                // Else the call was at fault, or nobody: it says nothing about the service.
+                if error.blames_service() {
+                    permit.ended(true);
                 }
-                Err(error) if error.blames_service() => permit.ended(true),
-                // The call was at fault, or nobody: it says nothing about the service.
-                Err(_) => drop(permit),
+                Err(error)
             }
         }
-        outcome
     }
 
     async fn bounded(

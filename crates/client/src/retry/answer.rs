@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{Config, details};
+use crate::outgoing;
 
 /// How gRPC servers say when to come back, in milliseconds; a negative number, or none, is "don't" (gRFC A6).
 pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
@@ -51,6 +52,16 @@ pub(crate) fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
         status if status.is_server_error() => Outcome::Failure,
         _ => Outcome::Success,
     }
+}
+
+/// Whether the answer of gRPC that has this head says in its trailers how it went.
+pub(crate) fn says_later(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::OK && outgoing::is_grpc(headers) && !headers.contains_key(GRPC_STATUS)
+}
+
+/// Whether an answer of gRPC that ends so is a failure; without a status it is UNKNOWN.
+pub(crate) fn ends_badly(trailers: &HeaderMap) -> bool {
+    !trailers.contains_key(GRPC_STATUS) || outcome(StatusCode::OK, trailers) == Outcome::Failure
 }
 
 /// Whether requests that got such an answer are to be sent again.
