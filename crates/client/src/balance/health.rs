@@ -76,6 +76,13 @@ pub(crate) enum Claim {
     Probe,
 }
 
+/// What the head of a good answer ended, and what counts again if the rest of it never comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Forgiven {
+    bad: u32,
+    ejection: bool,
+}
+
 /// What is the matter with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
@@ -171,12 +178,14 @@ impl Health {
         good: Option<bool>,
         leaving: bool,
         census: &Census,
-    ) {
+    ) -> Forgiven {
+        let mut forgiven = Forgiven::default();
         // Read first: the line stays shared between the workers while all is well.
         let quiet = self.until.load(Ordering::Relaxed) == 0 && !leaving;
         let too_many = match good {
             Some(true) => {
-                if self.bad.load(Ordering::Relaxed) != 0 {
+                forgiven.bad = self.bad.load(Ordering::Relaxed);
+                if forgiven.bad != 0 {
                     self.bad.store(0, Ordering::Relaxed);
                 }
                 false
@@ -185,7 +194,7 @@ impl Health {
             None => false,
         };
         if quiet && !too_many {
-            return;
+            return forgiven;
         }
         self.change(now, census, |trouble| {
             trouble.failures = 0;
@@ -193,11 +202,27 @@ impl Health {
             if good == Some(true) && claim == Claim::Probe {
                 if trouble.ejection.take().is_some() {
                     trouble.back_since = now;
+                    forgiven.ejection = true;
                 }
             } else if good == Some(false) {
                 self.eject_for(Reason::Answers, now, claim, trouble, census);
             }
         });
+        forgiven
+    }
+
+    /// It broke an answer off whose head was good. Otherwise one that always does so would be forgiven by each head.
+    pub(super) fn broke_off(&self, now: u64, claim: Claim, forgiven: Forgiven, census: &Census) {
+        self.bad.fetch_max(forgiven.bad, Ordering::Relaxed);
+        self.is_one_too_many(&census.ejection.load());
+        self.change(now, census, |trouble| {
+            if forgiven.ejection {
+                trouble.eject(Reason::Answers, now, census);
+            } else {
+                self.eject_for(Reason::Answers, now, claim, trouble, census);
+            }
+        });
+        self.failed(now, claim, census);
     }
 
     /// It could not be reached, or broke the connection.
@@ -477,6 +502,37 @@ mod tests {
         assert_eq!(one.claim(), Some(Claim::Ordinary));
         assert_eq!((one.census.ejected(), one.census.out()), (0, 0));
         assert!(matches!(one.health.condition(one.now), Condition::Starting { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_break_off_after_a_good_head_eject_like_bad_ones() {
+        let mut one = One::new();
+        let begin = |one: &One, claim| one.health.answered(one.now, claim, Some(true), false, &one.census);
+        for _ in 0..20 {
+            for _ in 0..4 {
+                let head = begin(&one, Claim::Ordinary);
+                one.health.broke_off(one.now, Claim::Ordinary, head, &one.census);
+            }
+            one.answered(Claim::Ordinary, true);
+        }
+        assert!(one.is_available(), "never five in a row");
+        for _ in 0..5 {
+            let head = begin(&one, Claim::Ordinary);
+            one.health.broke_off(one.now, Claim::Ordinary, head, &one.census);
+        }
+        assert_eq!(one.census.ejected(), 1);
+
+        // A probe has to come to its end.
+        one.wait(Duration::from_secs(5));
+        assert_eq!(one.claim(), Some(Claim::Probe));
+        let head = begin(&one, Claim::Probe);
+        assert!(one.is_available(), "it may be a stream without an end");
+        one.health.broke_off(one.now, Claim::Probe, head, &one.census);
+        assert_eq!(one.census.ejected(), 1);
+        one.wait(Duration::from_secs(7));
+        assert_eq!(one.claim(), None, "and for twice as long");
+        one.wait(Duration::from_secs(3));
+        assert_eq!(one.claim(), Some(Claim::Probe));
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use super::{
     check::{Check, Tally},
     ejection::Window,
     ewma::Load,
-    health::{Claim, Health},
+    health::{Claim, Forgiven, Health},
     key,
 };
 use crate::outgoing::is_grpc;
@@ -54,6 +54,8 @@ pub struct InFlight<T> {
     until: u64,
     /// Whether it is known how it went.
     told: bool,
+    /// What the head of its answer ended, if there was one.
+    forgiven: Option<Forgiven>,
     /// The answer has begun, and its trailers will say whether it is good; whether the endpoint is leaving.
     outstanding: Option<bool>,
     /// Whether it counts among the requests to all endpoints.
@@ -132,6 +134,7 @@ impl<T> Member<T> {
             since: census.clock.now(),
             until: census.clock.at(until),
             told: false,
+            forgiven: None,
             outstanding: None,
             counted,
         }
@@ -159,7 +162,7 @@ impl<T> InFlight<T> {
         self.told = true;
         load.observe(took, now, false);
         window.answered(took, good.unwrap_or(true));
-        health.answered(now, self.claim, good, leaving, census);
+        self.forgiven = Some(health.answered(now, self.claim, good, leaving, census));
     }
 
     /// The trailers of the answer, or none at its end: where gRPC wants a status in them and there is none, that is UNKNOWN.
@@ -175,12 +178,22 @@ impl<T> InFlight<T> {
         health.answered(census.clock.now(), self.claim, Some(good), leaving, census);
     }
 
-    /// The endpoint could not be reached, or broke the connection. How long that took says nothing.
+    /// The endpoint could not be reached, or broke the connection, be it in the middle of its answer. How long that took
+    /// says nothing.
     pub fn failed(&mut self) {
         let Place { census, health, window, .. } = &*self.place;
         self.told = true;
-        window.lost();
-        health.failed(census.clock.now(), self.claim, census);
+        let now = census.clock.now();
+        match self.forgiven.take() {
+            Some(forgiven) => {
+                window.turned_bad();
+                health.broke_off(now, self.claim, forgiven, census);
+            }
+            None => {
+                window.lost();
+                health.failed(now, self.claim, census);
+            }
+        }
     }
 
     /// The deadline passed before the answer was whole.
