@@ -12,9 +12,11 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("curl", "curl"),
     ("etcd", "etcd-server"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
     ("h2load", "nghttp2-client"),
     ("nghttp", "nghttp2-client"),
     ("nats-server", "nats-server"),
@@ -235,13 +237,13 @@ mod tests {
         let missing = Missing::among(|program| program == "python3", false, false);
         let told = missing.told(&environment(), false, "because");
         assert!(
-            told.contains("curl, etcd, h2load, nghttp, nats-server, nsd, redis-server (because)"),
+            told.contains("curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, redis-server (because)"),
             "{told}"
         );
         assert!(
             told.contains(
-                "sudo apt-get install -y --no-install-recommends curl etcd-server nghttp2-client nats-server nsd \
-                 redis-server\n"
+                "sudo apt-get install -y --no-install-recommends curl etcd-server iproute2 nghttp2-client nats-server \
+                 nsd redis-server\n"
             ),
             "{told}"
         );
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!(
             command.trim(),
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl etcd-server \
-             nghttp2-client nats-server nsd python3 redis-server python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
+             iproute2 nghttp2-client nats-server nsd python3 redis-server python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
     }
