@@ -86,7 +86,12 @@ impl Process {
 
     /// `program` on free ports of loopback; returns when it is ready.
     pub(crate) async fn start(program: &Path, arguments: &[&str]) -> Self {
-        let mut child = Self::command(program, arguments).spawn().unwrap();
+        Self::spawn(Self::command(program, arguments)).await
+    }
+
+    /// What [`Process::command`] made; returns when it is ready.
+    pub(crate) async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         tokio::spawn(log.clone().read(child.stdout.take().unwrap()));
         tokio::spawn(log.clone().read(child.stderr.take().unwrap()));
@@ -99,7 +104,11 @@ impl Process {
 
     /// How `program` is started.
     pub(crate) fn command(program: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
+        Self::command_of(Command::new(program), arguments)
+    }
+
+    /// The same for a program that another one starts.
+    pub(crate) fn command_of(mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(["--set", "log.format=json", "--set", "admin.address=127.0.0.1:0"])
             .args(["--set", "server.address=127.0.0.1:0", "--set", "drain.delay=0s"])
@@ -140,6 +149,11 @@ impl Process {
         let kill =
             Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status().await.unwrap();
         assert!(kill.success());
+    }
+
+    /// Ends it without a word.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Waits until it ends.

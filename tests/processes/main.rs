@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
 mod conform;
+mod faults;
 mod foreign_clients;
 mod harness;
 mod lifecycle;

@@ -3,12 +3,14 @@
 
 mod grpc;
 mod http;
+mod work;
 
 use mainstay::{Host, Service};
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
-    let specimen =
-        Service::new("specimen").http(http::routes()).grpc(grpc::echo()).descriptors(grpc::DESCRIPTORS);
+    let name = std::env::var("SPECIMEN_NAME").unwrap_or_else(|_| "specimen".to_owned());
+    let routes = http::routes().merge(work::routes());
+    let specimen = Service::new(name).http(routes).grpc(grpc::echo()).descriptors(grpc::DESCRIPTORS);
     Host::new().service(specimen).run().await
 }
