@@ -112,8 +112,13 @@ pub(crate) enum Condition {
 impl Health {
     /// Whether it should get requests; `also_ejected` when too many are out to be choosy.
     pub(super) fn is_available(&self, now: u64, also_ejected: bool) -> bool {
+        self.available_at(also_ejected) <= now
+    }
+
+    /// When it should get requests again, if nothing else happens.
+    pub(super) fn available_at(&self, also_ejected: bool) -> u64 {
         let until = if also_ejected { &self.unreachable_until } else { &self.until };
-        until.load(Ordering::Relaxed) <= now
+        until.load(Ordering::Relaxed)
     }
 
     /// Whether it should get this request, where it comes up to its share over the time `window`.

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `picker` | the choice: takes over what the registry says, and asks the policy |
+//! | `service` | the choice as a tower service: [`Balance`] |
 //! | `known` | the endpoints in the order in which they are preferred: zone, subset, health as the registry says |
 //! | `choice` | the policies: draws for two choices, turns, the table of a consistent hash |
 //! | `place` | what is known of an endpoint while it is listed, and a request to it |
@@ -29,6 +30,7 @@ mod key;
 mod known;
 mod picker;
 mod place;
+mod service;
 pub mod state;
 
 use http::HeaderName;
@@ -37,6 +39,7 @@ use mainstay_core::config::{Duration, Findings, Section};
 pub use key::Key;
 pub use picker::{Origin, Picker};
 pub use place::{InFlight, Member, Place};
+pub use service::{Balance, ResponseFuture, Verdict, by_result};
 
 use crate::config::layered::layered;
 

@@ -4,6 +4,29 @@
 //! endpoint from holding all that this process has to give: memory, connections, callers who wait. Nothing waits for
 //! room: other endpoints are asked, and where all are full the call ends with
 //! [`Overloaded`](crate::error::Overloaded).
+//!
+//! **When not to use it.** To protect a service: that does it itself, for all of its callers. Where callers should wait their
+//! turn: `tower::limit` makes them.
+//!
+//! **Where it stands.** One for each endpoint, inside of the choice among them. The client does that itself
+//! (`client.limit`); [`LimitLayer`] is for other stacks:
+//!
+//! ```
+//! use mainstay_client::limit::{Config, LimitLayer};
+//! use tower::{Layer as _, ServiceExt as _, service_fn};
+//!
+//! # async fn example() {
+//! let lookup = service_fn(async |name: String| Ok::<_, std::io::Error>(name.len()));
+//! let mut config = Config::default();
+//! config.max_in_flight = 100;
+//! let limited = LimitLayer::new(config).layer(lookup);
+//! assert_eq!(limited.oneshot("inventory".to_owned()).await.unwrap(), 9);
+//! # }
+//! ```
+//!
+//! **On drop.** A call that is dropped gives its room back.
+
+mod layer;
 
 use std::sync::{
     Arc,
@@ -16,6 +39,8 @@ use mainstay_core::{
     context::Criticality,
     middleware::shed::{self, Limiter, Permit},
 };
+
+pub use layer::{LimitLayer, Limited, ResponseFuture};
 
 use crate::config::layered::layered;
 
@@ -90,9 +115,11 @@ impl Limit {
     }
 }
 
-/// There is no room.
-#[derive(Debug)]
-pub(crate) struct Full;
+/// There is no room: the call was refused, and not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("as many calls are under way as the limit allows")]
+#[non_exhaustive]
+pub struct Full;
 
 impl Slot {
     /// The head of the answer is here; what is to be held until its body is read.

@@ -4,6 +4,44 @@
 //! the others, a latency far above that of the others. Each ejection of the same endpoint lasts twice as long as the one
 //! before, until it has behaved for a while; when it is over, one request probes it. At most a share of the endpoints is
 //! ejected, so that a fault which all have takes none of them out.
+//!
+//! **When not to use it.** Where there is one endpoint: that is never ejected, and a [breaker](crate::breaker) may be meant.
+//!
+//! **Where it stands.** In the choice of an endpoint, since endpoints are compared: it is no layer of its own.
+//! [`Balance`](super::Balance) is that choice as a service of tower, with what an answer means said by its user:
+//!
+//! ```
+//! use mainstay_client::balance::{Balance, Config, Origin, Picker, Verdict, ejection};
+//! use mainstay_discovery::{Endpoint, watch::Publisher};
+//! use tower::{Service as _, ServiceExt as _, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let publisher = Publisher::new();
+//! publisher.publish([Endpoint::tcp("well", 80), Endpoint::tcp("broken", 80)]);
+//! let mut after_three = ejection::Config::default();
+//! after_three.consecutive_failures = 3;
+//! let picker = Picker::new(publisher.watch(), Origin::default(), Config::default(), after_three);
+//!
+//! let connect = service_fn(async |endpoint: Endpoint| {
+//!     let status = if endpoint.address().to_string().starts_with("broken") { 500 } else { 200 };
+//!     Ok::<_, std::io::Error>(service_fn(move |(): ()| std::future::ready(Ok::<u16, std::io::Error>(status))))
+//! });
+//! let judge = |outcome: &std::io::Result<u16>| match outcome {
+//!     Ok(status) if *status < 500 => Verdict::Good,
+//!     Ok(_) => Verdict::Bad,
+//!     Err(_) => Verdict::Lost,
+//! };
+//! let mut balance = Balance::new(picker, connect, judge);
+//! let mut failed = 0;
+//! for _ in 0..50 {
+//!     failed += u32::from(balance.ready().await?.call(()).await? == 500);
+//! }
+//! assert!(failed <= 3);
+//! # Ok(()) }
+//! ```
+//!
+//! **On drop.** A request that is dropped says nothing about its endpoint, save that it took at least so long.
 
 mod sweep;
 

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -242,6 +243,18 @@ impl<T: Default + Send + Sync + 'static> Picker<T> {
             known.slots.get(*index).is_some_and(|slot| slot.place.health.is_available(now, false))
         });
         available.filter_map(|index| known.member(index, Claim::Ordinary)).collect()
+    }
+
+    /// After what time an endpoint that is passed over may get requests again: a second at most, for what nobody knows.
+    pub(crate) fn available_in(&self) -> Duration {
+        const SOONEST: Duration = Duration::from_millis(1);
+        const LATEST: Duration = Duration::from_secs(1);
+        let inner = &*self.0;
+        let (now, known) = (inner.census.clock.now(), inner.known.load());
+        let also_ejected = inner.census.is_below(known.config.panic_threshold);
+        let passed_over = known.slots.iter().map(|slot| slot.place.health.available_at(also_ejected));
+        let soonest = passed_over.filter(|at| *at > now).min();
+        soonest.map_or(LATEST, |at| Duration::from_nanos(at - now).clamp(SOONEST, LATEST))
     }
 
     /// Where the endpoints come from.
