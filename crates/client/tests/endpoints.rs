@@ -101,6 +101,22 @@ impl Process {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
+
+    /// Stops it, and waits until all of its threads have: the kernel tells one, and the others run until that has its turn.
+    async fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let since = Instant::now();
+        while let Ok(mut tasks) = std::fs::read_dir(&tasks)
+            && tasks.any(|task| {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+                !stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
+            })
+        {
+            assert!(since.elapsed() < LONG, "not stopped in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Drop for Process {
@@ -147,7 +163,7 @@ async fn a_process_that_is_stopped_is_passed_over_and_comes_back() {
     let addresses = [first.address, second.address, stopped.address];
     let client = client(config, addresses.map(Endpoint::from));
     assert_eq!(answered(&client, 6, LONG).await, 6);
-    stopped.signal("-STOP");
+    stopped.stop().await;
     a_silent_one_is_ejected(&client, stopped.address).await;
 
     stopped.signal("-CONT");
