@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -45,9 +46,21 @@ pub(crate) struct Settings {
     pub(crate) starter: Vec<String>,
 }
 
-/// A port of `address` that was free a moment ago.
+/// A port of `address` that nobody has, and that nobody else gets here: it is below those that the system hands out, so
+/// what runs there can be stopped and started again.
 pub(crate) fn free(address: Ipv4Addr) -> SocketAddr {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let from = std::process::id().wrapping_mul(97);
+    for _ in 0..COUNT {
+        let offset = from.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap();
+        if TcpListener::bind((address, port)).is_ok() && UdpSocket::bind((address, port)).is_ok() {
+            return SocketAddr::from((address, port));
+        }
+    }
+    panic!("no free port");
 }
 
 impl Fleet {

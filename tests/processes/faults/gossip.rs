@@ -35,7 +35,7 @@ struct Radio {
 
 impl Radio {
     async fn start() -> Self {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let real = free(Ipv4Addr::LOCALHOST);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let advertised = socket.local_addr().unwrap();
         let deaf_to: Arc<Mutex<HashSet<SocketAddr>>> = Arc::default();
@@ -46,11 +46,11 @@ impl Radio {
                 // An error is that of a peer that is gone.
                 let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
                 if !told.lock().unwrap().contains(&from) {
-                    let _ = socket.send_to(&datagram[..length], free).await;
+                    let _ = socket.send_to(&datagram[..length], real).await;
                 }
             }
         });
-        Self { advertised, real: free, deaf_to, carrying }
+        Self { advertised, real, deaf_to, carrying }
     }
 
     fn settings(&self, seed: &Self) -> Vec<String> {

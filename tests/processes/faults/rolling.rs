@@ -30,7 +30,7 @@ fn settings(meeting_point: SocketAddr) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_everything_fails_no_request() {
-    let meeting_point = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let meeting_point = free(Ipv4Addr::LOCALHOST);
     let set = settings(meeting_point);
     let mut back =
         Fleet::with(2, Settings { name: Some("dependency"), set: set.clone(), ..Settings::default() }).await;
