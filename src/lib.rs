@@ -29,8 +29,8 @@ mod stack;
 pub use axum;
 pub use mainstay_client as client;
 pub use mainstay_core::{
-    Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, middleware,
-    server, task,
+    Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, metrics,
+    middleware, observe, server, task, trace,
 };
 pub use mainstay_discovery as discovery;
 #[cfg(feature = "gateway")]

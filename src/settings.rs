@@ -104,6 +104,16 @@ impl Section for Settings {
     }
 }
 
+impl Settings {
+    /// Whether each request has a line in the log.
+    pub(crate) fn has_access_log(&self) -> bool {
+        #[cfg(feature = "telemetry")]
+        return self.log.access;
+        #[cfg(not(feature = "telemetry"))]
+        false
+    }
+}
+
 #[cfg(test)]
 #[cfg(feature = "telemetry")]
 mod tests {

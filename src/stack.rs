@@ -2,13 +2,13 @@
 //!
 //! | layer | why here |
 //! |---|---|
-//! | [`context`] | ids, deadline and criticality are known to all below, and to every answer |
+//! | [`context`] | ids, deadline and criticality are known to all below, and to every answer; measures and records |
 //! | [`recover`] | nothing escapes; its 500 carries the ids that `context` made |
 //! | [`problem`] | what axum answers by itself is a problem document like all else |
 //! | [`deadline`] | all below may rely on it |
 //! | [`shed`] | cheap refusal before costly work |
 //! | [`body_limit`] | before bytes are read |
-//! | the service's own layers and routes | the user's code |
+//! | the service's own layers and routes | the user's code; [`route`] is around each route, for what `context` measures and records |
 //!
 //! Before it, in the server: bounds on connections, TLS, protocol detection, bounds on headers.
 
@@ -17,7 +17,7 @@ use std::{convert::Infallible, pin::Pin};
 use axum::{Router, routing::future::RouteFuture};
 use mainstay_core::{
     context::Ambient,
-    middleware::{body_limit, context, deadline, problem, recover, shed},
+    middleware::{body_limit, context, deadline, problem, recover, route, shed},
 };
 use tower::{Layer, util::MapFuture};
 
@@ -56,6 +56,8 @@ impl Stack {
 
     /// Puts `routes` into the stack.
     pub(crate) fn wrap(&self, routes: Router) -> Standard {
+        // A router without routes can't have layers on them.
+        let routes = if routes.has_routes() { routes.route_layer(route::RouteLayer::new()) } else { routes };
         let layers = (
             context::ContextLayer::new(self.settings.request).with_ambient(self.ambient.clone()),
             recover::RecoverLayer::new(self.panics.clone()),

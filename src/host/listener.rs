@@ -8,6 +8,7 @@ use std::{
 use mainstay_core::{
     Result,
     lifecycle::{self, Component, Dependencies},
+    metrics::Observations,
     server::{self, Server},
 };
 use mainstay_discovery::ServiceName;
@@ -66,6 +67,13 @@ impl Listener {
     /// Where it listens; none before it is open, and for a Unix socket.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.0.open.get()?.address
+    }
+
+    /// Tells its metrics, once it is open.
+    pub(super) fn observe(&self, to: &mut Observations) {
+        if let Some(open) = self.0.open.get() {
+            open.stats.observe(&self.0.label, to);
+        }
     }
 
     /// Its name, address and counters, for the admin page.

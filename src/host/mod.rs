@@ -7,6 +7,7 @@ mod listener;
 mod plan;
 mod registration;
 mod running;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -95,6 +96,9 @@ pub enum HostError {
     #[cfg(feature = "telemetry")]
     #[error(transparent)]
     Logs(#[from] mainstay_telemetry::logs::Error),
+    /// A metric of the program's own has the name of one of the framework's.
+    #[error(transparent)]
+    Metrics(#[from] mainstay_core::metrics::Rejected),
     /// The descriptors of a gRPC service can't be read.
     #[cfg(feature = "grpc")]
     #[error(transparent)]

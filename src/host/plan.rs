@@ -10,14 +10,16 @@ use mainstay_core::{
     config::{Findings, Loaded, Origin, Watched},
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
+    metrics::Registry,
     middleware::recover::Panics,
     task::Tasks,
+    trace::Tracer,
 };
 use mainstay_discovery::{
     Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory, registry::Kind,
 };
 #[cfg(feature = "telemetry")]
-use mainstay_telemetry::logs;
+use mainstay_telemetry::{logs, resource::Resource};
 use serde_json::{Value, json};
 use tower::util::MapResponse;
 
@@ -27,6 +29,7 @@ use super::{
     discovery,
     listener::{Listener, MAIN},
     registration::{Advertised, Registration},
+    telemetry::{Sources, Telemetry},
 };
 use crate::{
     Service, Settings,
@@ -100,14 +103,24 @@ impl Plan {
         let client = client.build(resolver.clone());
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
+        let telemetry = Telemetry::new(Tracer::default(), settings.has_access_log());
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
         #[cfg(feature = "openapi")]
         let mut descriptions = Vec::new();
+        #[cfg(feature = "telemetry")]
+        let names: Vec<&str> = services.iter().map(|(name, _)| name.as_str()).collect();
+        #[cfg(feature = "telemetry")]
+        let resource = Resource::default().with("service.name", names.join(","));
         for (name, service) in services {
-            let context =
-                ServiceContext { name: name.clone(), client: client.clone(), loaded: loaded.clone() };
+            let ambient = telemetry.observe(&name, &ambient)?;
+            let context = ServiceContext {
+                name: name.clone(),
+                client: client.clone(),
+                metrics: telemetry.registry().clone(),
+                loaded: loaded.clone(),
+            };
             #[cfg_attr(
                 not(feature = "openapi"),
                 allow(unused_mut, reason = "only a description changes them")
@@ -116,7 +129,7 @@ impl Plan {
             #[cfg(feature = "openapi")]
             descriptions
                 .extend(parts.describe(name.as_str())?.map(|description| (name.clone(), description)));
-            let stack = Stack::new(&settings, ambient.clone(), panics.clone());
+            let stack = Stack::new(&settings, ambient, panics.clone());
             #[cfg(feature = "grpc")]
             let routes = parts.router.merge(parts.grpc.companions(&health)?);
             #[cfg(not(feature = "grpc"))]
@@ -164,6 +177,13 @@ impl Plan {
             lifecycle = lifecycle.with(registration);
         }
 
+        telemetry.ask(Sources {
+            client: client.clone(),
+            health: health.clone(),
+            panics: panics.clone(),
+            listeners: listeners.clone(),
+            limiters: limiters.clone(),
+        });
         let admin = settings.admin.enabled.then(|| {
             let (observer, listeners) = (lifecycle.observer(), listeners.clone());
             let pages = admin::Admin::new(health)
@@ -184,6 +204,8 @@ impl Plan {
                     let view = loaded.view();
                     move || view.to_json()
                 }));
+            #[cfg(feature = "telemetry")]
+            let pages = pages.with_route("/metrics", "for Prometheus", telemetry.route(resource));
             #[cfg(feature = "openapi")]
             let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
                 let title = format!("what `{name}` takes and answers (OpenAPI)");
@@ -228,7 +250,8 @@ pub(super) fn descriptions(
     for (name, service) in chosen(services, &settings)? {
         // They are made, and never call anybody.
         let client = Client::new(memory::Registry::new());
-        let context = ServiceContext { name: name.clone(), client, loaded: loaded.clone() };
+        let metrics = Registry::new();
+        let context = ServiceContext { name: name.clone(), client, metrics, loaded: loaded.clone() };
         let mut parts = made(service, &context)?;
         descriptions
             .extend(parts.describe(name.as_str())?.map(|description| (name.to_string(), description)));

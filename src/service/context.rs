@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use mainstay_client::Client;
-use mainstay_core::config::{Loaded, Section, Watched};
+use mainstay_core::{
+    config::{Loaded, Section, Watched},
+    metrics::Registry,
+};
 use mainstay_discovery::ServiceName;
 
 use crate::Service;
@@ -13,6 +16,7 @@ use crate::Service;
 pub struct ServiceContext {
     pub(crate) name: ServiceName,
     pub(crate) client: Client,
+    pub(crate) metrics: Registry,
     pub(crate) loaded: Arc<Loaded>,
 }
 
@@ -27,6 +31,26 @@ impl ServiceContext {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The metrics of the process, for the service's own. Those of what it does for its users, orders placed, say, belong
+    /// here; requests and calls are measured already.
+    ///
+    /// ```
+    /// use mainstay::{Result, Service, ServiceContext, axum::{Router, routing::post}, metrics::Definition};
+    ///
+    /// fn orders(context: &ServiceContext) -> Result<Service> {
+    ///     let placed = Definition::new("shop.orders.placed", "{order}", "Orders that were placed");
+    ///     let placed = context.metrics().counter(placed, ["payment"])?;
+    ///     let by_card = placed.with(["card"]);
+    ///     Ok(context.service().http(Router::new().route("/orders", post(async move || by_card.add(1)))))
+    /// }
+    ///
+    /// let service = Service::from_fn("orders", orders);
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> &Registry {
+        &self.metrics
     }
 
     /// An empty service of this name.

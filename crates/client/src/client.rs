@@ -14,6 +14,7 @@ use http::{Method, Request, Response, Uri};
 use mainstay_core::{
     Body,
     context::{Deadline, RequestContext},
+    metrics::Observations,
     task::{StillRunning, Tasks},
 };
 use mainstay_discovery::{Resolve, ServiceName};
@@ -205,6 +206,12 @@ impl Client {
         let mut services: Vec<_> = targets.values().map(|target| state::Service::of(target)).collect();
         services.sort_by(|one, other| one.balance.service.cmp(&other.balance.service));
         services
+    }
+
+    /// Tells the metrics of the services that were called so far (`mainstay.client.*`), for
+    /// [`Registry::observe`](mainstay_core::metrics::Registry::observe).
+    pub fn observe(&self, to: &mut Observations) {
+        self.targets().iter().for_each(|service| service.observe(to));
     }
 
     /// The services of this process that it calls as functions.

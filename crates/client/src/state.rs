@@ -1,10 +1,12 @@
 //! What a client knows of the services that it calls, for people and pages.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+use mainstay_core::metrics::{Definition, Observations};
 use serde::Serialize;
 
 use crate::{balance, breaker, pool::Connections, target::Target};
@@ -77,6 +79,51 @@ impl Counts {
 }
 
 impl Service {
+    /// Tells the metrics of it: endpoints by what is the matter with them, connections, what was sent besides what was
+    /// asked for, the breaker.
+    pub(crate) fn observe(&self, to: &mut Observations) {
+        let peer = ("peer.service", self.balance.service.as_str());
+        let endpoints = Definition::new("mainstay.client.endpoints", "{endpoint}", "Endpoints, by state");
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let mut states: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut kept = Connections::default();
+        for endpoint in &self.balance.endpoints {
+            *states.entry(endpoint.state.as_str()).or_default() += 1;
+            let own = endpoint.more.connections;
+            kept.http1_idle += own.http1_idle;
+            kept.http2 += own.http2;
+            kept.opening += own.opening;
+        }
+        for (state, number) in states {
+            to.up_down_counter(&endpoints, [peer, ("state", state)], number);
+        }
+        let connections =
+            Definition::new("mainstay.client.connections", "{connection}", "Connections, by state");
+        for (state, number) in
+            [("http1_idle", kept.http1_idle), ("http2", kept.http2), ("opening", kept.opening)]
+        {
+            to.up_down_counter(&connections, [peer, ("state", state)], count(number));
+        }
+        let more = Definition::new(
+            "mainstay.client.extra_attempts",
+            "{attempt}",
+            "Attempts besides the first, by why",
+        );
+        for (why, number) in [("retry", self.repeats), ("hedge", self.hedges)] {
+            to.counter(&more, [peer, ("reason", why)], number);
+        }
+        let unpaid = Definition::new(
+            "mainstay.client.budget_exhausted",
+            "{attempt}",
+            "Attempts that the budget forbade",
+        );
+        to.counter(&unpaid, [peer], self.unpaid);
+        if let Some(breaker) = self.breaker {
+            let open = Definition::new("mainstay.client.breaker.open", "1", "Whether calls are refused");
+            to.gauge(&open, [peer], f64::from(u8::from(breaker == breaker::State::Open)));
+        }
+    }
+
     pub(crate) fn of(target: &Target) -> Self {
         let millis = |took: Duration| took.as_secs_f64() * 1000.0;
         let Counts { repeats, undone, hedges, unpaid } = &target.counts;

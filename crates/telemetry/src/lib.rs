@@ -1,12 +1,16 @@
 //! What a Mainstay service tells about itself.
 //!
-//! Owns: how log events leave the process. Does not own: what is logged (each crate does), the ids of a request
+//! Owns: how log events and metrics leave the process. Does not own: what is logged (each crate does), the ids of a request
 //! (`mainstay_core::context`).
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`logs`] | log lines: readable on a terminal, JSON elsewhere, with the ids of the request |
+//! | [`metrics`] | what a scrape by Prometheus gets; the metrics of the process and its runtime |
+//! | [`resource`] | what the process is |
 //!
 //! Invariants: nothing here panics, also when it is set up twice; a value that can't be used is refused by its key.
 
 pub mod logs;
+pub mod metrics;
+pub mod resource;

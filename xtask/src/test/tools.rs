@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("curl", "curl"),
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
@@ -21,6 +21,9 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("nghttp", "nghttp2-client"),
     ("nats-server", "nats-server"),
     ("nsd", "nsd"),
+    ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("promtool", "prometheus"),
     ("python3", "python3"),
     ("redis-server", "redis-server"),
 ];
@@ -243,7 +246,8 @@ mod tests {
         assert!(
             told.contains(
                 "sudo apt-get install -y --no-install-recommends curl etcd-server iproute2 nghttp2-client nats-server \
-                 nsd redis-server\n"
+                 nsd prometheus redis-server
+"
             ),
             "{told}"
         );

@@ -151,6 +151,20 @@ impl<M> Target<M> {
 }
 
 impl State {
+    /// Its name, as it is serialised.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Starting { .. } => "starting",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Ejected { .. } => "ejected",
+            Self::Unhealthy => "unhealthy",
+            Self::Paused { .. } => "paused",
+            Self::Leaving { .. } => "leaving",
+        }
+    }
+
     fn new(condition: Condition, now: u64) -> Self {
         const MILLISECOND: u64 = 1_000_000;
         let left = |until: u64| until.saturating_sub(now).div_ceil(MILLISECOND);

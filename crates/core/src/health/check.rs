@@ -16,6 +16,16 @@ pub enum Kind {
     Startup,
 }
 
+impl Kind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+            Self::Startup => "startup",
+        }
+    }
+}
+
 /// What is known of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

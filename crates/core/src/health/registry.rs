@@ -10,7 +10,10 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{Check, CheckReport, Kind, Report, State, check::Tally, runner};
-use crate::task::Tasks;
+use crate::{
+    metrics::{Definition, Observations},
+    task::Tasks,
+};
 
 /// Whether a gRPC service serves; `grpc.health.v1.HealthCheckResponse.ServingStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +151,19 @@ impl Registry {
         let checks = checks.map(|entry| entry.report(now)).collect();
         let (passing, reason) = inner.verdict(kind);
         Report { kind, passing, reason, checks }
+    }
+
+    /// Tells the metrics of all checks: `mainstay.health.check`, 1 while it passes, and `mainstay.health.ready`.
+    pub fn observe(&self, to: &mut Observations) {
+        let check = Definition::new("mainstay.health.check", "1", "Whether the check passes");
+        for kind in [Kind::Readiness, Kind::Liveness, Kind::Startup] {
+            for report in self.report(kind).checks {
+                let labels = [("check", &*report.name), ("kind", kind.as_str())];
+                to.gauge(&check, labels, f64::from(u8::from(report.state == State::Passing)));
+            }
+        }
+        let ready = Definition::new("mainstay.health.ready", "1", "Whether the process may get traffic");
+        to.gauge(&ready, [], f64::from(u8::from(self.is_ready())));
     }
 
     /// Whether the process may get traffic: what `/readyz` says.

@@ -34,7 +34,7 @@ impl Instrument for UpDownCounter {
     }
 
     fn read(&self) -> Point {
-        Point::Gauge(self.get() as f64)
+        Point::Number(self.get() as f64)
     }
 }
 
@@ -68,6 +68,6 @@ impl Instrument for Gauge {
     }
 
     fn read(&self) -> Point {
-        Point::Gauge(self.get())
+        Point::Number(self.get())
     }
 }

@@ -171,6 +171,16 @@ impl Observations {
         self.put(definition, Kind::Counter, labels, Point::Counter(value));
     }
 
+    /// A counter of seconds has this value.
+    pub fn seconds<const N: usize>(
+        &mut self,
+        definition: &Definition,
+        labels: [(&'static str, &str); N],
+        seconds: f64,
+    ) {
+        self.put(definition, Kind::Counter, labels, Point::Number(seconds));
+    }
+
     /// A gauge has this value.
     pub fn gauge<const N: usize>(
         &mut self,
@@ -178,7 +188,7 @@ impl Observations {
         labels: [(&'static str, &str); N],
         value: f64,
     ) {
-        self.put(definition, Kind::Gauge, labels, Point::Gauge(value));
+        self.put(definition, Kind::Gauge, labels, Point::Number(value));
     }
 
     /// A counter that goes up and down has this value.
@@ -188,7 +198,7 @@ impl Observations {
         labels: [(&'static str, &str); N],
         value: i64,
     ) {
-        self.put(definition, Kind::UpDownCounter, labels, Point::Gauge(value as f64));
+        self.put(definition, Kind::UpDownCounter, labels, Point::Number(value as f64));
     }
 
     fn put<const N: usize>(

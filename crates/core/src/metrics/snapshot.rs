@@ -92,8 +92,8 @@ impl FromIterator<(&'static str, Arc<str>)> for Labels {
 pub enum Point {
     /// Of a counter.
     Counter(u64),
-    /// Of a gauge, or of a counter that goes up and down.
-    Gauge(f64),
+    /// Of everything else that is one number.
+    Number(f64),
     /// Of a histogram.
     Histogram(Buckets),
 }

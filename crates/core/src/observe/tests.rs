@@ -78,7 +78,7 @@ impl Rig {
     fn active(&self) -> f64 {
         let metric = self.metric("http.server.active_requests");
         let of = |series: &crate::metrics::Series| match series.point {
-            Point::Gauge(value) => value,
+            Point::Number(value) => value,
             _ => panic!("no gauge"),
         };
         metric.series.iter().map(of).sum()

@@ -7,6 +7,8 @@ use std::sync::{
 
 use serde::Serialize;
 
+use crate::metrics::{Definition, Observations};
+
 /// The bounds on time of a connection ([`super::Bounds`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,6 +121,68 @@ impl Stats {
                 keep_alive_idle: timeouts(Bound::KeepAliveIdle),
                 connection_age: timeouts(Bound::ConnectionAge),
             },
+        }
+    }
+
+    /// Tells the metrics of this server, which listens as `listener`: `mainstay.server.connections`, what became of those
+    /// that did not end well, and the bounds on time that were reached.
+    pub fn observe(&self, listener: &str, to: &mut Observations) {
+        let Snapshot {
+            accepted,
+            open,
+            refused,
+            accept_errors,
+            tls_failed,
+            malformed,
+            cut,
+            panicked,
+            timeouts,
+        } = self.snapshot();
+        let listener = ("listener", listener);
+        let connections =
+            Definition::new("mainstay.server.connections", "{connection}", "Connections that are open");
+        to.up_down_counter(&connections, [listener], i64::try_from(open).unwrap_or(i64::MAX));
+        let all =
+            Definition::new("mainstay.server.connections.accepted", "{connection}", "Connections accepted");
+        to.counter(&all, [listener], accepted);
+        let failures = Definition::new(
+            "mainstay.server.failures",
+            "{failure}",
+            "Connections and requests that the server refused or gave up, by why",
+        );
+        let Timeouts {
+            first_byte,
+            detect,
+            tls_handshake,
+            header_read,
+            body_idle,
+            write_idle,
+            keep_alive_idle,
+            connection_age,
+        } = timeouts;
+        for (reason, count) in [
+            ("too_many_connections", refused),
+            ("accept", accept_errors),
+            ("tls", tls_failed),
+            ("malformed", malformed),
+            ("cut", cut),
+            ("panicked", panicked),
+            ("timeout_first_byte", first_byte),
+            ("timeout_detect", detect),
+            ("timeout_tls_handshake", tls_handshake),
+            ("timeout_header_read", header_read),
+            ("timeout_body_idle", body_idle),
+            ("timeout_write_idle", write_idle),
+        ] {
+            to.counter(&failures, [listener, ("reason", reason)], count);
+        }
+        let ended = Definition::new(
+            "mainstay.server.connections.ended",
+            "{connection}",
+            "Connections ended by a limit",
+        );
+        for (limit, count) in [("idle", keep_alive_idle), ("age", connection_age)] {
+            to.counter(&ended, [listener, ("limit", limit)], count);
         }
     }
 

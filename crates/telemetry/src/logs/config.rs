@@ -19,6 +19,8 @@ pub struct Config {
     pub filter: String,
     /// Where lines go: `stdout` (default) or `stderr`.
     pub output: Output,
+    /// Whether each request has a line at its end: target `mainstay::access`, level `info`. Default: false.
+    pub access: bool,
 }
 
 /// How lines look.
@@ -72,7 +74,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { format: Format::Auto, filter: "info".to_owned(), output: Output::Stdout }
+        Self { format: Format::Auto, filter: "info".to_owned(), output: Output::Stdout, access: false }
     }
 }
 

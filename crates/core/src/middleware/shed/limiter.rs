@@ -19,7 +19,11 @@ use super::{
     histogram::Histogram,
     lease::Leases,
 };
-use crate::{context::Criticality, error::mapping::Overloaded};
+use crate::{
+    context::Criticality,
+    error::mapping::Overloaded,
+    metrics::{Definition, Observations},
+};
 
 /// The limit on the requests in flight, and its measurements. Clones share it.
 #[derive(Clone)]
@@ -75,6 +79,21 @@ pub struct Snapshot {
 }
 
 impl Limiter {
+    /// Tells the metrics of this limiter, which belongs to `service`.
+    pub fn observe(&self, service: &str, to: &mut Observations) {
+        let Snapshot { limit, in_flight, refused, .. } = self.snapshot();
+        let service = ("service.name", service);
+        let most =
+            Definition::new("mainstay.shed.limit", "{request}", "How many requests are admitted at once");
+        to.gauge(&most, [service], f64::from(limit));
+        let now = Definition::new("mainstay.shed.in_flight", "{request}", "Requests that are admitted now");
+        to.up_down_counter(&now, [service], i64::from(in_flight));
+        let shed = Definition::new("mainstay.shed.refused", "{request}", "Requests refused under overload");
+        for (class, count) in Criticality::ALL.into_iter().zip(refused) {
+            to.counter(&shed, [service, ("criticality", class.as_str())], count);
+        }
+    }
+
     /// A limiter of its own.
     #[must_use]
     pub fn new(config: Config) -> Self {
