@@ -119,7 +119,7 @@ impl Service {
         );
         to.counter(&unpaid, [peer], self.unpaid);
         if let Some(breaker) = self.breaker {
-            let open = Definition::new("mainstay.client.breaker.open", "1", "Whether calls are refused");
+            let open = Definition::new("mainstay.client.breaker.open", "", "Whether calls are refused");
             to.gauge(&open, [peer], f64::from(u8::from(breaker == breaker::State::Open)));
         }
     }

@@ -155,14 +155,14 @@ impl Registry {
 
     /// Tells the metrics of all checks: `mainstay.health.check`, 1 while it passes, and `mainstay.health.ready`.
     pub fn observe(&self, to: &mut Observations) {
-        let check = Definition::new("mainstay.health.check", "1", "Whether the check passes");
+        let check = Definition::new("mainstay.health.check", "", "Whether the check passes");
         for kind in [Kind::Readiness, Kind::Liveness, Kind::Startup] {
             for report in self.report(kind).checks {
                 let labels = [("check", &*report.name), ("kind", kind.as_str())];
                 to.gauge(&check, labels, f64::from(u8::from(report.state == State::Passing)));
             }
         }
-        let ready = Definition::new("mainstay.health.ready", "1", "Whether the process may get traffic");
+        let ready = Definition::new("mainstay.health.ready", "", "Whether the process may get traffic");
         to.gauge(&ready, [], f64::from(u8::from(self.is_ready())));
     }
 

@@ -28,10 +28,6 @@ impl Known {
         })
     }
 
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        (0..NAMES.len() as u8).map(Self)
-    }
-
     pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }

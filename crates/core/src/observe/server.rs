@@ -1,7 +1,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -30,7 +30,8 @@ pub(super) struct Inner {
     pub(super) service: Arc<str>,
     pub(super) tracer: Tracer,
     pub(super) access_log: bool,
-    active: [[UpDownCounter; 2]; Known::COUNT],
+    in_flight: Family<UpDownCounter, 3>,
+    active: [[OnceLock<UpDownCounter>; 2]; Known::COUNT],
     durations: Family<Histogram, 7>,
     calls: Family<Histogram, 5>,
     routes: Seen<Route>,
@@ -61,7 +62,7 @@ impl Server {
     /// # Errors
     /// [`Rejected`] where `registry` has other metrics under the same names.
     pub fn new(registry: &Registry, service: &str, tracer: Tracer) -> Result<Self, Rejected> {
-        let active = registry.up_down_counter(
+        let in_flight = registry.up_down_counter(
             Definition::new("http.server.active_requests", "{request}", "Requests that are being answered"),
             ["service.name", "http.request.method", "url.scheme"],
         )?;
@@ -89,16 +90,12 @@ impl Server {
             ),
             ["service.name", "rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"],
         )?;
-        let mut methods = Known::all();
-        let active = std::array::from_fn(|_| {
-            let method = methods.next().map_or("_OTHER", Known::name);
-            SCHEMES.map(|scheme| active.with([service, method, scheme]))
-        });
         Ok(Self(Arc::new(Inner {
             service: service.into(),
             tracer,
             access_log: false,
-            active,
+            in_flight,
+            active: Default::default(),
             durations,
             calls,
             routes: Seen::default(),
@@ -142,7 +139,10 @@ impl Server {
 
 impl Inner {
     pub(super) fn active(&self, method: Known, secure: bool) -> &UpDownCounter {
-        &self.active[method.index()][usize::from(secure)]
+        let secure = usize::from(secure);
+        // In range: there is one for each method and each scheme.
+        self.active[method.index()][secure]
+            .get_or_init(|| self.in_flight.with([&self.service, method.name(), SCHEMES[secure]]))
     }
 
     /// Counts a request that took so long.

@@ -1,4 +1,5 @@
-//! The process, as the kernel sees it (the `process.*` conventions). Linux only: elsewhere nothing is said.
+//! The process, as the kernel sees it, under the names that every Prometheus client has and every dashboard knows. Linux
+//! only: elsewhere nothing is said.
 
 use std::{fs, time::UNIX_EPOCH};
 
@@ -10,18 +11,17 @@ const PAGE: f64 = 4096.0;
 
 /// Has `registry` tell processor time, memory, threads, open files and the time of the start whenever it is read.
 pub fn observe(registry: &Registry) {
-    let cpu = Definition::new("process.cpu.time", "s", "Processor time that the process used");
-    let resident = Definition::new("process.memory.usage", "By", "Memory that the process has resident");
-    let virtual_size = Definition::new("process.memory.virtual", "By", "Memory that the process has mapped");
-    let threads = Definition::new("process.thread.count", "{thread}", "Threads of the process");
-    let files =
-        Definition::new("process.unix.file_descriptor.count", "{file_descriptor}", "Open file descriptors");
+    let cpu = Definition::new("process.cpu", "s", "Processor time that the process used");
+    let resident = Definition::new("process.resident_memory", "By", "Memory that the process has resident");
+    let virtual_size = Definition::new("process.virtual_memory", "By", "Memory that the process has mapped");
+    let threads = Definition::new("process.threads", "{thread}", "Threads of the process");
+    let files = Definition::new("process.open_fds", "{file_descriptor}", "Open file descriptors");
     let limit = Definition::new(
-        "process.unix.file_descriptor.limit",
+        "process.max_fds",
         "{file_descriptor}",
         "How many file descriptors the process may have open",
     );
-    let start = Definition::new("process.start.time", "s", "When the process started, since 1970");
+    let start = Definition::new("process.start_time", "s", "When the process started, since 1970");
     let since = registry.since().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     registry.observe(move |observed| {
         observed.gauge(&start, [], since);

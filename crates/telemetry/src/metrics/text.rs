@@ -73,7 +73,8 @@ impl Text {
             Kind::Histogram => "histogram",
             _ => "gauge",
         };
-        writeln!(self.to, "# HELP {family} {}\n# TYPE {family} {kind}", escaped(&metric.description))?;
+        let help = escaped(&metric.description, self.format == Format::OpenMetrics);
+        writeln!(self.to, "# HELP {family} {help}\n# TYPE {family} {kind}")?;
         if self.format == Format::OpenMetrics
             && let Some(unit) = unit_name(&metric.unit, metric.kind)
         {
@@ -131,7 +132,7 @@ impl Text {
     ) -> fmt::Result {
         let mut before = '{';
         for (name, value) in labels {
-            write!(self.to, "{before}{}=\"{}\"", label_name(name), escaped(value))?;
+            write!(self.to, "{before}{}=\"{}\"", label_name(name), escaped(value, true))?;
             before = ',';
         }
         if let Some(bound) = bound {
@@ -161,9 +162,11 @@ impl fmt::Display for Number {
     }
 }
 
-fn escaped(text: &str) -> Cow<'_, str> {
+/// Quotes too, where they have a meaning.
+fn escaped(text: &str, quotes: bool) -> Cow<'_, str> {
     if !text.contains(['\\', '"', '\n']) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    let text = text.replace('\\', "\\\\").replace('\n', "\\n");
+    Cow::Owned(if quotes { text.replace('"', "\\\"") } else { text })
 }
