@@ -240,7 +240,7 @@ mod tests {
         let missing = Missing::among(|program| program == "python3", false, false);
         let told = missing.told(&environment(), false, "because");
         assert!(
-            told.contains("curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, redis-server (because)"),
+            told.contains("curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, prometheus-alertmanager, promtool, redis-server (because)"),
             "{told}"
         );
         assert!(
