@@ -240,14 +240,16 @@ mod tests {
         let missing = Missing::among(|program| program == "python3", false, false);
         let told = missing.told(&environment(), false, "because");
         assert!(
-            told.contains("curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, prometheus-alertmanager, promtool, redis-server (because)"),
+            told.contains(
+                "curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, prometheus-alertmanager, promtool, \
+                 redis-server (because)"
+            ),
             "{told}"
         );
         assert!(
             told.contains(
                 "sudo apt-get install -y --no-install-recommends curl etcd-server iproute2 nghttp2-client nats-server \
-                 nsd prometheus redis-server
-"
+                 nsd prometheus prometheus-alertmanager redis-server\n"
             ),
             "{told}"
         );
@@ -261,7 +263,8 @@ mod tests {
         assert_eq!(
             command.trim(),
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl etcd-server \
-             iproute2 nghttp2-client nats-server nsd python3 redis-server python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
+             iproute2 nghttp2-client nats-server nsd prometheus prometheus-alertmanager python3 redis-server \
+             python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
     }
