@@ -22,8 +22,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("nats-server", "nats-server"),
     ("nsd", "nsd"),
     ("prometheus", "prometheus"),
-    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("promtool", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("python3", "python3"),
     ("redis-server", "redis-server"),
 ];
@@ -241,7 +241,7 @@ mod tests {
         let told = missing.told(&environment(), false, "because");
         assert!(
             told.contains(
-                "curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, prometheus-alertmanager, promtool, \
+                "curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, promtool, prometheus-alertmanager, \
                  redis-server (because)"
             ),
             "{told}"
