@@ -33,19 +33,19 @@ async fn main() {
     println!("| registry | registered: median | worst | withdrawn: median | worst |\n|---|---|---|---|---|");
     let mut config = Config::default();
 
-    let etcd = Server::start("etcd", "etcd-server", etcd_arguments, &[]).await;
+    let etcd = Server::start(("etcd", "etcd-server"), Box::new(etcd_arguments)).await;
     config.registry = Some(Kind::Etcd);
     config.etcd.endpoints = vec![format!("http://{}", etcd.address())];
     measure("etcd", &config).await;
     drop(etcd);
 
-    let nats = Server::start("nats-server", "nats-server", nats_arguments, &[]).await;
+    let nats = Server::start(("nats-server", "nats-server"), Box::new(nats_arguments)).await;
     config.registry = Some(Kind::Nats);
     config.nats.servers = vec![format!("nats://{}", nats.address())];
     measure("NATS", &config).await;
     drop(nats);
 
-    let redis = Server::start("redis-server", "redis-server", redis_arguments, &[]).await;
+    let redis = Server::start(("redis-server", "redis-server"), Box::new(redis_arguments)).await;
     config.registry = Some(Kind::Redis);
     config.redis.address = format!("redis://{}", redis.address());
     measure("Redis", &config).await;

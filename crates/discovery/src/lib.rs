@@ -17,7 +17,7 @@
 //! | [`dns`] | endpoints from the DNS (feature `dns`) |
 //! | [`kubernetes`] | endpoints from EndpointSlices (feature `kubernetes`) |
 //! | `gossip` | a registry between processes, without a server (feature `gossip`) |
-//! | [`etcd`], [`nats`], [`redis`] | registries behind a server, each with the feature of its name |
+//! | [`consul`], [`etcd`], [`nats`], [`redis`] | registries behind a server, each with the feature of its name |
 //!
 //! Invariants: reading the endpoints takes no lock; what was known stays known when its source goes away; a
 //! registration ends when its [`Lease`] is dropped.
@@ -39,8 +39,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
-#[cfg(feature = "kubernetes")]
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
 mod api;
+pub mod consul;
 pub mod dns;
 pub mod endpoint;
 pub mod etcd;
@@ -58,7 +59,7 @@ pub mod origin;
 pub mod redis;
 pub mod register;
 pub mod registry;
-#[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "nats", feature = "redis"))]
 mod remote;
 pub mod resolve;
 mod standing;
@@ -81,7 +82,7 @@ pub struct Config {
     #[serde(rename = "static")]
     pub fixed: fixed::Config,
     /// The registry that services of this process are registered in, and others are looked up in: `memory`, `file`, or
-    /// with the feature of that name `gossip`, `dns`, `kubernetes`, `etcd`, `nats` or `redis`. None by default.
+    /// with the feature of that name `gossip`, `dns`, `kubernetes`, `consul`, `etcd`, `nats` or `redis`. None by default.
     pub registry: Option<registry::Kind>,
     /// The host name or IP address by which others reach the services of this process, without a port. Default: what a
     /// listener is bound to; where that is `0.0.0.0` or `[::]`, the address of this host towards the registry.
@@ -97,8 +98,11 @@ pub struct Config {
     /// `[discovery.gossip]`: the registry between the processes themselves.
     #[cfg(feature = "gossip")]
     pub gossip: gossip::Config,
-    /// `[discovery.cache]`: keeps the endpoints of a registry behind a server (etcd, NATS, Redis) over a restart of the process. None by default.
+    /// `[discovery.cache]`: keeps the endpoints of a registry behind a server (Consul, etcd, NATS, Redis) over a restart
+    /// of the process. None by default.
     pub cache: Option<registry::Cache>,
+    /// `[discovery.consul]`: for the registry `consul`.
+    pub consul: consul::Config,
     /// `[discovery.etcd]`: for the registry `etcd`.
     pub etcd: etcd::Config,
     /// `[discovery.nats]`: for the registry `nats`.

@@ -19,7 +19,7 @@ use tokio::net::UdpSocket;
 use crate::dns;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
-#[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "nats", feature = "redis"))]
 use crate::remote::Remote;
 use crate::{Config, Register, Resolve, ServiceName, file, memory};
 
@@ -56,6 +56,8 @@ pub enum Kind {
     Dns,
     /// EndpointSlices. Needs the feature `kubernetes`.
     Kubernetes,
+    /// [Consul](crate::consul). Needs the feature `consul`.
+    Consul,
     /// [etcd](crate::etcd). Needs the feature `etcd`.
     Etcd,
     /// A [NATS](crate::nats) key-value bucket. Needs the feature `nats`.
@@ -74,6 +76,7 @@ impl Kind {
             Self::File => "file",
             Self::Dns => "dns",
             Self::Kubernetes => "kubernetes",
+            Self::Consul => "consul",
             Self::Etcd => "etcd",
             Self::Nats => "nats",
             Self::Redis => "redis",
@@ -94,6 +97,7 @@ impl Kind {
             Self::Gossip => cfg!(feature = "gossip"),
             Self::Dns => cfg!(feature = "dns"),
             Self::Kubernetes => cfg!(feature = "kubernetes"),
+            Self::Consul => cfg!(feature = "consul"),
             Self::Etcd => cfg!(feature = "etcd"),
             Self::Nats => cfg!(feature = "nats"),
             Self::Redis => cfg!(feature = "redis"),
@@ -102,7 +106,7 @@ impl Kind {
 
     /// Whether it stands behind a server, and `[discovery.cache]` is for it.
     fn is_remote(self) -> bool {
-        matches!(self, Self::Etcd | Self::Nats | Self::Redis)
+        matches!(self, Self::Consul | Self::Etcd | Self::Nats | Self::Redis)
     }
 }
 
@@ -269,7 +273,10 @@ impl Section for Config {
         }
         if let Some(cache) = &self.cache {
             if !self.registry.is_some_and(Kind::is_remote) {
-                findings.reject("cache", "given with a `registry` behind a server (etcd, nats, redis) only");
+                findings.reject(
+                    "cache",
+                    "given with a `registry` behind a server (consul, etcd, nats, redis) only",
+                );
             }
             if cache.max_age < Duration::from_secs(1) {
                 findings.reject("cache.max_age", "at least 1s");
@@ -277,6 +284,7 @@ impl Section for Config {
         }
         findings.within("dns", |findings| self.dns.check(findings));
         findings.within("kubernetes", |findings| self.kubernetes.check(findings));
+        findings.within("consul", |findings| self.consul.check(findings));
         findings.within("etcd", |findings| self.etcd.check(findings));
         findings.within("nats", |findings| self.nats.check(findings));
         findings.within("redis", |findings| self.redis.check(findings));
@@ -306,6 +314,11 @@ impl Config {
             Kind::Dns => Arc::new(dns::registry(&self.dns, tasks)?),
             #[cfg(feature = "kubernetes")]
             Kind::Kubernetes => Arc::new(kubernetes::registry(&self.kubernetes, tasks)?),
+            #[cfg(feature = "consul")]
+            Kind::Consul => {
+                let (backend, timing) = crate::consul::Consul::new(&self.consul, tasks);
+                Arc::new(Remote::new(backend, timing, self.cache.as_ref(), tasks).await?)
+            }
             #[cfg(feature = "etcd")]
             Kind::Etcd => {
                 let (backend, timing) = crate::etcd::Etcd::new(&self.etcd)?;
@@ -325,6 +338,7 @@ impl Config {
                 feature = "gossip",
                 feature = "dns",
                 feature = "kubernetes",
+                feature = "consul",
                 feature = "etcd",
                 feature = "nats",
                 feature = "redis"

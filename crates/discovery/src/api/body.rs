@@ -16,13 +16,20 @@ pub(crate) struct Body {
     /// What has arrived of the next line.
     buffered: Vec<u8>,
     /// How many bytes at the front of `buffered` have no line end.
+    #[cfg(feature = "kubernetes")]
     searched: usize,
     _connection: AbortOnDropHandle<()>,
 }
 
 impl Body {
     pub(super) fn new(body: Incoming, connection: AbortOnDropHandle<()>) -> Self {
-        Self { body, buffered: Vec::new(), searched: 0, _connection: connection }
+        Self {
+            body,
+            buffered: Vec::new(),
+            #[cfg(feature = "kubernetes")]
+            searched: 0,
+            _connection: connection,
+        }
     }
 
     /// All of it, at most `most` bytes, within `bound`.
@@ -33,6 +40,7 @@ impl Body {
     }
 
     /// The next line without its end, at most `most` bytes; `None` at the end of the body. It has to arrive by `until`.
+    #[cfg(feature = "kubernetes")]
     pub(crate) async fn line(&mut self, most: usize, until: Instant) -> Result<Option<Vec<u8>>, Failure> {
         loop {
             let end = self.buffered.iter().skip(self.searched).position(|byte| *byte == b'\n');

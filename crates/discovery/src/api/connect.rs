@@ -1,7 +1,7 @@
 //! Connections, with TLS or without.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,18 +21,11 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::Failure;
-use crate::origin::Origin;
+use crate::{origin::Origin, registry::Tls};
 
 /// A peer that is gone without a word is found within 15 s + 3 × 5 s of silence.
 const SILENCE: Duration = Duration::from_secs(15);
 const PROBE: Duration = Duration::from_secs(5);
-
-/// Who may sign the server's certificate.
-#[derive(Debug, Clone)]
-pub(crate) struct Trust {
-    /// The certificates of the authorities, as a PEM file.
-    pub(crate) ca_file: PathBuf,
-}
 
 /// A connection.
 pub(super) enum Stream {
@@ -40,7 +33,7 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-pub(super) async fn connect(origin: &Origin, trust: &Trust) -> Result<TokioIo<Stream>, Failure> {
+pub(super) async fn connect(origin: &Origin, tls: &Tls) -> Result<TokioIo<Stream>, Failure> {
     let stream = TcpStream::connect((origin.host(), origin.port()))
         .await
         .map_err(|error| Failure::of(&format!("connecting to {origin}"), &error))?;
@@ -51,7 +44,7 @@ pub(super) async fn connect(origin: &Origin, trust: &Trust) -> Result<TokioIo<St
     if !origin.is_tls() {
         return Ok(TokioIo::new(Stream::Plain(stream)));
     }
-    let config = trust.config().await?;
+    let config = config(tls).await?;
     let name = ServerName::try_from(origin.host().to_owned())
         .map_err(|error| Failure::of("the host of the server", &error))?;
     let stream = TlsConnector::from(Arc::new(config))
@@ -61,27 +54,52 @@ pub(super) async fn connect(origin: &Origin, trust: &Trust) -> Result<TokioIo<St
     Ok(TokioIo::new(Stream::Tls(Box::new(stream))))
 }
 
-impl Trust {
-    async fn config(&self) -> Result<ClientConfig, Failure> {
-        let path = self.ca_file.clone();
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-        let unreadable = |error: &(dyn std::error::Error + 'static)| {
-            Failure::of(&format!("the certificates of authorities ({})", self.ca_file.display()), error)
-        };
-        let pem = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| unreadable(&error))?;
-            roots.add(certificate).map_err(|error| unreadable(&error))?;
-        }
-        if roots.is_empty() {
-            return Err(Failure::new(format_args!("no certificate in {}", self.ca_file.display())));
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::of("TLS", &error))?;
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
+/// Read anew for each connection.
+async fn config(tls: &Tls) -> Result<ClientConfig, Failure> {
+    let tls = tls.clone();
+    let read = tokio::task::spawn_blocking(move || read(&tls)).await;
+    read.map_err(|error| Failure::of("TLS", &error))?
+}
+
+fn read(tls: &Tls) -> Result<ClientConfig, Failure> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::of("TLS", &error))?
+        .with_root_certificates(roots(tls)?);
+    let (Some(certificate_file), Some(key_file)) = (&tls.certificate_file, &tls.key_file) else {
+        return Ok(config.with_no_client_auth());
+    };
+    let chain = certificates("the certificate", certificate_file)?;
+    let what = format!("the key ({})", key_file.display());
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| Failure::of(&what, &error))?;
+    config
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| Failure::of("the certificate and its key", &error))
+}
+
+fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    let Some(ca_file) = &tls.ca_file else {
+        // Some that can't be read don't spoil the others.
+        let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    for certificate in certificates("the certificates of authorities", ca_file)? {
+        let what = format!("the certificates of authorities ({})", ca_file.display());
+        roots.add(certificate).map_err(|error| Failure::of(&what, &error))?;
     }
+    Ok(roots)
+}
+
+/// At least one.
+fn certificates(what: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let what = format!("{what} ({})", file.display());
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| Failure::of(&what, &error))?;
+    if certificates.is_empty() {
+        return Err(Failure::new(format_args!("no certificate in {}", file.display())));
+    }
+    Ok(certificates)
 }
 
 impl AsyncRead for Stream {

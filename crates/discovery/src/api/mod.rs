@@ -9,16 +9,15 @@ mod connect;
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use mainstay_core::{error::Report, task::Tasks};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use body::Body;
-pub(crate) use connect::Trust;
 
-use crate::origin::Origin;
+use crate::{origin::Origin, registry::Tls};
 
 /// The longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -27,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) origin: Origin,
-    pub(crate) trust: Trust,
+    pub(crate) tls: Tls,
     /// For connecting, the handshake, and the head of an answer.
     pub(crate) timeout: Duration,
     pub(crate) tasks: Tasks,
@@ -65,41 +64,32 @@ impl fmt::Display for Failure {
 }
 
 impl Api {
-    /// Asks for `path`, with `token` as the bearer of rights. The head has to be there within `timeout` and `patience`:
-    /// how long the server may keep the request waiting.
+    /// Sends `request`, of which the method, the path and the headers of this API are given. The head of the answer has
+    /// to be there within `timeout` and `patience`: how long the server may keep the request waiting.
     ///
     /// # Cancel safety
     /// The connection is closed when it is dropped.
-    pub(crate) async fn get(
+    pub(crate) async fn ask(
         &self,
-        path: &str,
-        token: Option<&str>,
+        request: Request<Full<Bytes>>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
         let bound = self.timeout + patience;
-        let exchange = self.exchange(path, token);
-        match tokio::time::timeout(bound, exchange).await {
+        match tokio::time::timeout(bound, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::new(format_args!("no answer within {bound:?}"))),
         }
     }
 
-    async fn exchange(&self, path: &str, token: Option<&str>) -> Result<Answer, Failure> {
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(path)
-            .header(header::HOST, self.origin.authority())
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")));
-        if let Some(token) = token {
-            let mut value = header::HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| Failure::new("the token can't stand in a header"))?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        let request =
-            request.body(Empty::<Bytes>::new()).map_err(|error| Failure::of("the request", &error))?;
-        let stream = connect::connect(&self.origin, &self.trust).await?;
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+        let host = HeaderValue::try_from(self.origin.authority())
+            .map_err(|error| Failure::of("the host of the server", &error))?;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, host);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let agent = HeaderValue::from_static(concat!("mainstay/", env!("CARGO_PKG_VERSION")));
+        headers.insert(header::USER_AGENT, agent);
+        let stream = connect::connect(&self.origin, &self.tls).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
             .await
             .map_err(|error| Failure::of("the connection", &error))?;
@@ -134,4 +124,25 @@ impl Answer {
 #[derive(serde::Deserialize)]
 struct Status {
     message: String,
+}
+
+/// `secret` as the value of a header that is not shown.
+pub(crate) fn sensitive(secret: String) -> Result<HeaderValue, Failure> {
+    let mut value =
+        HeaderValue::try_from(secret).map_err(|_| Failure::new("the token can't stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// As it can stand in a path or a query (RFC 3986 section 2.3).
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded += &format!("%{byte:02X}");
+        }
+    }
+    encoded
 }

@@ -23,7 +23,7 @@ use crate::{
     registry::Unusable,
     remote::{
         History,
-        backend::{Backend, Entry, Failure, Renewal, Timing},
+        backend::{Backend, Entry, Failure, Timing},
         changes::Changes,
     },
 };
@@ -211,7 +211,7 @@ impl Backend for Etcd {
         Ok(())
     }
 
-    async fn renew(&self, entry: &Entry) -> Result<Renewal, Failure> {
+    async fn renew(&self, entry: &Entry) -> Result<bool, Failure> {
         let attempt = self.members.attempt();
         let mut lease = LeaseClient::new(attempt.channel()?);
         let request = stream::once(ready(LeaseKeepAliveRequest { id: entry.number }));
@@ -220,14 +220,14 @@ impl Backend for Etcd {
         let answer = answers.message().await.map_err(|status| attempt.failed("renewing", &status))?;
         let answer = answer.ok_or_else(|| Failure::new("renewing: no answer"))?;
         if answer.ttl <= 0 {
-            return Ok(attempt.done(Renewal::Forgotten));
+            return Ok(attempt.done(false));
         }
         // A key that somebody deleted leaves its lease behind.
         let key = RangeRequest { key: self.key(entry), limit: 1, keys_only: true, ..RangeRequest::default() };
         let mut kv = KvClient::new(attempt.channel()?);
         let there = kv.range(attempt.request(key).await?).await;
         let there = there.map_err(|status| attempt.failed("renewing", &status))?.into_inner();
-        Ok(attempt.done(if there.kvs.is_empty() { Renewal::Forgotten } else { Renewal::Kept }))
+        Ok(attempt.done(!there.kvs.is_empty()))
     }
 
     /// Without its lease the key goes too.

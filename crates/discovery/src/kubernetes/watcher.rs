@@ -6,7 +6,8 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use http::StatusCode;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
 use mainstay_core::task::Tasks;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -18,10 +19,10 @@ use super::{
 };
 use crate::{
     ServiceName,
-    api::{Answer, Api, Failure, Trust},
+    api::{Answer, Api, Failure, encoded, sensitive},
     lookup::{Backoff, Listing, Lookup, Source},
     origin::Origin,
-    registry::{Registry, Unusable},
+    registry::{Registry, Tls, Unusable},
 };
 
 /// Slices in one page of a list.
@@ -57,8 +58,8 @@ pub fn registry(config: &Config, tasks: &Tasks) -> Result<impl Registry + use<>,
     let namespace = config.namespace.clone().or_else(own).ok_or_else(|| {
         unusable("the namespace of this process is not known: `discovery.kubernetes.namespace` is needed")
     })?;
-    let trust = Trust { ca_file: config.ca_file.clone() };
-    let api = Api { origin, trust, timeout: config.timeout.get(), tasks: tasks.clone() };
+    let tls = Tls { ca_file: Some(config.ca_file.clone()), ..Tls::default() };
+    let api = Api { origin, tls, timeout: config.timeout.get(), tasks: tasks.clone() };
     Ok(Lookup::new(Kubernetes { api, namespace, config: config.clone() }, tasks))
 }
 
@@ -228,7 +229,12 @@ impl Kubernetes {
         );
         // Whoever listens on a plain connection could use it.
         let token = if self.api.origin.is_tls() { self.token().await? } else { None };
-        self.api.get(&path, token.as_deref(), Duration::ZERO).await
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, sensitive(format!("Bearer {token}"))?);
+        }
+        let request = request.body(Full::default()).map_err(|error| Failure::of("the request", &error))?;
+        self.api.ask(request, Duration::ZERO).await
     }
 
     /// The token as it is now: it is rotated long before it runs out. Without the file the server may still let us in.
@@ -303,17 +309,4 @@ fn readable(service: &ServiceName, item: &RawValue) -> Option<Slice> {
             None
         }
     }
-}
-
-/// As it can stand in a query (RFC 3986 section 2.3): versions and tokens are opaque.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded += &format!("%{byte:02X}");
-        }
-    }
-    encoded
 }

@@ -23,7 +23,7 @@ use crate::{
     registry::Unusable,
     remote::{
         History,
-        backend::{Backend, Entry, Failure, Renewal, Timing},
+        backend::{Backend, Entry, Failure, Timing},
         changes::Changes,
     },
 };
@@ -202,8 +202,8 @@ impl Backend for Nats {
     }
 
     /// Nothing but another writing renews an entry.
-    async fn renew(&self, entry: &Entry) -> Result<Renewal, Failure> {
-        self.put(entry).await.map(|()| Renewal::Kept)
+    async fn renew(&self, entry: &Entry) -> Result<bool, Failure> {
+        self.put(entry).await.map(|()| true)
     }
 
     async fn delete(&self, entry: &Entry) -> Result<(), Failure> {

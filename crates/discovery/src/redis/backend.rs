@@ -28,7 +28,7 @@ use crate::{
     registry::Unusable,
     remote::{
         History,
-        backend::{Backend, Entry, Failure, Renewal, Timing},
+        backend::{Backend, Entry, Failure, Timing},
         changes::Changes,
     },
 };
@@ -211,7 +211,7 @@ impl Backend for Redis {
         .await
     }
 
-    async fn renew(&self, entry: &Entry) -> Result<Renewal, Failure> {
+    async fn renew(&self, entry: &Entry) -> Result<bool, Failure> {
         let mut renew = redis::pipe();
         renew.atomic();
         renew.cmd("PEXPIRE").arg(self.key(entry)).arg(self.ttl());
@@ -220,7 +220,7 @@ impl Backend for Redis {
         renew.cmd("SADD").arg(&self.prefix).arg(entry.service.as_str()).ignore();
         let (kept,): (bool,) =
             self.request("renewing", async |mut connection| renew.query_async(&mut connection).await).await?;
-        Ok(if kept { Renewal::Kept } else { Renewal::Forgotten })
+        Ok(kept)
     }
 
     async fn delete(&self, entry: &Entry) -> Result<(), Failure> {

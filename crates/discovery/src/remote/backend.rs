@@ -5,13 +5,18 @@ use std::{fmt, future::Future, time::Duration};
 use mainstay_core::error::Report;
 
 use super::changes::Changes;
-use crate::ServiceName;
+use crate::{Endpoint, ServiceName};
 
 /// A server that keeps entries by name for a time to live. Every method may be dropped at any await; the engine bounds
 /// how long each may take, and repeats what failed.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// What it is called: `etcd`.
     const NAME: &'static str;
+
+    /// Why the server would refuse what is said of `endpoint`, beyond what no server takes.
+    fn misfit(&self, _endpoint: &Endpoint) -> Option<&'static str> {
+        None
+    }
 
     /// Tells `changes` the entries of `service`, all of them first, then what changes, until that fails.
     ///
@@ -22,8 +27,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Writes the entry, in the place of one with the same id, for the time to live.
     fn put(&self, entry: &Entry) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Lets the entry live for another time to live, where it is still there.
-    fn renew(&self, entry: &Entry) -> impl Future<Output = Result<Renewal, Failure>> + Send;
+    /// Lets the entry live for another time to live. False where the server no longer has it: it has to be put anew.
+    fn renew(&self, entry: &Entry) -> impl Future<Output = Result<bool, Failure>> + Send;
 
     /// Removes the entry; one that is not there is none to remove.
     fn delete(&self, entry: &Entry) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -42,18 +47,6 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     /// The record as JSON.
     pub(crate) value: String,
-}
-
-/// What became of an entry that was to live on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Renewal {
-    Kept,
-    /// The server no longer has it: it has to be put anew.
-    #[cfg_attr(
-        not(any(feature = "etcd", feature = "redis")),
-        expect(dead_code, reason = "an entry in NATS ends by its own age, and is just written anew")
-    )]
-    Forgotten,
 }
 
 /// The times that hold between us and a server.

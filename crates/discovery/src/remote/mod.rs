@@ -19,7 +19,7 @@ pub(crate) mod changes;
 mod following;
 mod journal;
 mod names;
-mod record;
+pub(crate) mod record;
 mod registration;
 mod view;
 
@@ -118,10 +118,13 @@ impl<B: Backend> Remote<B> {
 
 impl<B: Backend> Register for Remote<B> {
     fn register(&self, service: &ServiceName, endpoint: Endpoint) -> Result<Lease, Unregistrable> {
-        let place = endpoint.place().to_string();
-        let value = Listed::now(endpoint.clone())
-            .write()
-            .map_err(|reason| Unregistrable::new(service, &endpoint, B::NAME, reason))?;
+        let listed = Listed::now(endpoint);
+        let unregistrable = |reason| Unregistrable::new(service, &listed.endpoint, B::NAME, reason);
+        let value = listed.write().map_err(unregistrable)?;
+        if let Some(reason) = self.shared.backend.misfit(&listed.endpoint) {
+            return Err(unregistrable(reason));
+        }
+        let place = listed.endpoint.place().to_string();
         let number = fastrand::i64(1..);
         let entry = Entry { service: service.clone(), number, id: format!("{number:016x}"), value };
         let registration = Arc::new(Registration {

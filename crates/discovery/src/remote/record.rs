@@ -31,11 +31,11 @@ const WEIGHT: u32 = 65_535;
 
 /// One entry of a registry that could be read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Listed {
-    pub(super) endpoint: Endpoint,
+pub(crate) struct Listed {
+    pub(crate) endpoint: Endpoint,
     /// When it was registered, in milliseconds since 1970 by the registrant's clock. Tells the newer of two entries
     /// for one place.
-    pub(super) registered: u64,
+    pub(crate) registered: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -60,7 +60,7 @@ fn one() -> u32 {
 
 impl Listed {
     /// `endpoint`, registered now.
-    pub(super) fn now(endpoint: Endpoint) -> Self {
+    pub(crate) fn now(endpoint: Endpoint) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "compared between processes, which share only wall time"
@@ -95,7 +95,7 @@ impl Listed {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(value: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn read(value: &[u8]) -> Result<Self, &'static str> {
         if value.len() > LONGEST {
             return Err("it is longer than 16 KiB");
         }
@@ -152,7 +152,7 @@ fn is_text(text: &str, longest: usize) -> bool {
     !text.is_empty() && text.len() <= longest && !text.chars().any(char::is_control)
 }
 
-fn health_as_text(health: Health) -> &'static str {
+pub(crate) fn health_as_text(health: Health) -> &'static str {
     match health {
         Health::Serving => "serving",
         Health::Draining => "draining",

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    backend::{Backend, Entry, Failure, Renewal, bounded},
+    backend::{Backend, Entry, Failure, bounded},
     backoff::Backoff,
     journal::Standing,
 };
@@ -52,17 +52,17 @@ async fn keep<B: Backend>(shared: &Shared<B>, registration: &Registration, stand
         let done = if is_put {
             bounded("renewing a registration", timing.timeout, shared.backend.renew(entry)).await
         } else {
-            bounded("registering", timing.timeout, shared.backend.put(entry)).await.map(|()| Renewal::Kept)
+            bounded("registering", timing.timeout, shared.backend.put(entry)).await.map(|()| true)
         };
         let wait = match done {
-            Ok(Renewal::Kept) => {
+            Ok(true) => {
                 standing.well();
                 (is_put, kept) = (true, Some(Instant::now()));
                 registration.established.send_replace(true);
                 backoff.reset();
                 timing.renewal()
             }
-            Ok(Renewal::Forgotten) => {
+            Ok(false) => {
                 is_put = false;
                 registration.established.send_replace(false);
                 continue;

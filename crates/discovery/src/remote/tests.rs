@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     History, MOST_FOLLOWED, Remote,
-    backend::{Backend, Entry, Failure, Renewal, Timing},
+    backend::{Backend, Entry, Failure, Timing},
     changes::Changes,
     following::LINGER,
 };
@@ -167,12 +167,12 @@ impl Backend for Server {
         Ok(())
     }
 
-    async fn renew(&self, entry: &Entry) -> Result<Renewal, Failure> {
+    async fn renew(&self, entry: &Entry) -> Result<bool, Failure> {
         let mut state = self.answer().await?;
         let known = state.entries.get_mut(&entry.service).and_then(|listing| listing.get_mut(&entry.id));
-        Ok(known.map_or(Renewal::Forgotten, |(_, expires)| {
+        Ok(known.is_some_and(|(_, expires)| {
             *expires = Some(Instant::now() + TTL);
-            Renewal::Kept
+            true
         }))
     }
 

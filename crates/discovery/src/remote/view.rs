@@ -19,7 +19,7 @@ use crate::{Endpoint, Place};
 const MOST: usize = 32_768;
 
 /// The longest id of an entry, in bytes.
-const LONGEST_ID: usize = 128;
+const LONGEST_ID: usize = 512;
 
 /// Where in its history a registry is. A registry that was wiped or rolled back has another history, or is at an
 /// earlier position of the same.

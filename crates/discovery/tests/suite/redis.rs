@@ -1,94 +1,36 @@
 //! Redis, version 7 in Debian 12.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
-use mainstay_core::{config, task::Tasks};
+use mainstay_core::config;
 use mainstay_discovery::{Config, registry::Kind};
 
 use crate::{
-    proxy::Proxy,
-    server::Server,
-    world::{Process, Served, World},
+    running::{Running, Software, TTL},
+    world::{Vigil, World as _, endpoint, hosts, name, until_hosts},
 };
 
-const TTL: Duration = Duration::from_secs(4);
+struct Redis;
 
-struct Redis {
-    server: Server,
-}
+impl Software for Redis {
+    const PROGRAM: (&'static str, &'static str) = ("redis-server", "redis-server");
 
-impl Redis {
-    async fn start() -> Self {
-        Self::start_with(&[]).await
+    /// What is acknowledged is on the disk, so that a restart is not the same as a wipe.
+    fn arguments(data: &Path, ports: &[u16]) -> Vec<String> {
+        let (port, data) = (ports[0].to_string(), data.display().to_string());
+        let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+        let place = ["--bind", "127.0.0.1", "--port", &port, "--dir", &data];
+        place.into_iter().chain(durable).map(str::to_owned).collect()
     }
 
-    async fn start_with(more: &[String]) -> Self {
-        Self { server: Server::start("redis-server", "redis-server", arguments, more).await }
-    }
-
-    async fn process_with(&self, change: impl FnOnce(&mut Config)) -> Process {
-        let (wire, tasks) = (Proxy::to(self.server.address()).await, Tasks::new());
-        let mut config = Config::default();
+    fn configure(config: &mut Config, address: SocketAddr, ttl: config::Duration, timeout: config::Duration) {
         config.registry = Some(Kind::Redis);
-        config.redis.address = format!("redis://{}", wire.address);
-        config.redis.ttl = config::Duration::from_secs(TTL.as_secs());
-        config.redis.timeout = config::Duration::from_secs(1);
-        change(&mut config);
-        let registry = config.connect(&tasks).await.unwrap().unwrap();
-        Process { registry, tasks, wire: Some(wire) }
+        config.redis.address = format!("redis://{address}");
+        (config.redis.ttl, config.redis.timeout) = (ttl, timeout);
     }
 
-    async fn client(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://{}", self.server.address())).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
-    }
-}
-
-/// What is acknowledged is on the disk, so that a restart is not the same as a wipe.
-fn arguments(data: &Path, ports: &[u16]) -> Vec<String> {
-    let (port, data) = (ports[0].to_string(), data.display().to_string());
-    ["--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--appendonly", "yes", "--appendfsync", "always"]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-impl World for Redis {
-    fn ttl(&self) -> Duration {
-        TTL
-    }
-
-    async fn process(&self) -> Process {
-        self.process_with(|_| ()).await
-    }
-
-    async fn calm_process(&self) -> Process {
-        self.process_with(|config| config.redis.ttl = config::Duration::from_secs(600)).await
-    }
-}
-
-impl Served for Redis {
-    async fn stop(&self) {
-        self.server.kill();
-    }
-
-    async fn start(&self) {
-        self.server.restart().await;
-    }
-
-    fn wipe(&self) {
-        self.server.wipe();
-    }
-
-    fn pause(&self) {
-        self.server.signal("STOP");
-    }
-
-    fn resume(&self) {
-        self.server.signal("CONT");
-    }
-
-    async fn write(&self, service: &str, id: &str, value: &[u8]) {
-        let mut client = self.client().await;
+    async fn write(address: SocketAddr, service: &str, id: &str, value: &[u8]) {
+        let mut client = client(address).await;
         let index = format!("mainstay:services:{service}");
         let mut write = redis::pipe();
         write.cmd("SADD").arg("mainstay:services").arg(service).ignore();
@@ -105,19 +47,24 @@ impl Served for Redis {
     }
 }
 
-crate::conformance!(Redis::start());
-crate::outages!(Redis::start());
+async fn client(address: SocketAddr) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(format!("redis://{address}")).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+crate::conformance!(Running::<Redis>::start());
+crate::outages!(Running::<Redis>::start());
+crate::leasing!(Running::<Redis>::start());
 
 #[tokio::test]
 async fn emptying_it_while_it_runs_is_made_good() {
-    use crate::world::{Vigil, endpoint, hosts, name, until_hosts};
-    let world = Redis::start().await;
+    let world = Running::<Redis>::start().await;
     let process = world.process().await;
     let watch = process.registry.resolve(&name("orders"));
     let _lease = process.registry.register(&name("orders"), endpoint("a")).unwrap();
     until_hosts(&watch, &["a"]).await;
     let vigil = Vigil::over(&watch, &["a"]);
-    let mut client = world.client().await;
+    let mut client = client(world.server.address()).await;
     let () = redis::cmd("FLUSHALL").query_async(&mut client).await.unwrap();
     tokio::time::sleep(TTL * 3).await;
     assert_eq!(hosts(&watch), ["a"]);

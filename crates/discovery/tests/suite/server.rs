@@ -1,8 +1,4 @@
-//! A server as a process of its own: on a free port, in its own folder, gone at the end.
-#![cfg_attr(
-    not(any(feature = "etcd", feature = "nats", feature = "redis")),
-    allow(dead_code, reason = "each feature brings a server")
-)]
+//! Servers as processes of their own: each on free ports, in its own folder, gone at the end.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -14,40 +10,29 @@ use std::{
 
 use crate::world::PATIENCE;
 
+pub(crate) type Arguments = Box<dyn Fn(&Path, &[u16]) -> Vec<String> + Send + Sync>;
+
 pub(crate) struct Server {
-    program: &'static str,
-    package: &'static str,
-    arguments: fn(&Path, &[u16]) -> Vec<String>,
-    more: Vec<String>,
+    program: (&'static str, &'static str),
+    arguments: Arguments,
     folder: tempfile::TempDir,
     ports: Vec<u16>,
     child: Mutex<Option<Child>>,
 }
 
 impl Server {
-    /// Starts `program` of the Debian package `package` with `arguments` (of its folder and two free ports) and `more`.
-    pub(crate) async fn start(
-        program: &'static str,
-        package: &'static str,
-        arguments: fn(&Path, &[u16]) -> Vec<String>,
-        more: &[String],
-    ) -> Self {
+    /// Starts a program of a package of Debian, with the arguments for its folder and its free ports.
+    pub(crate) async fn start(program: (&'static str, &'static str), arguments: Arguments) -> Self {
+        let (folder, child) = (tempfile::tempdir().unwrap(), Mutex::default());
+        let mut server = Self { program, arguments, folder, ports: Vec::new(), child };
         // Ports are free until somebody else takes them: another start finds others.
         for _ in 0..5 {
-            let server = Self {
-                program,
-                package,
-                arguments,
-                more: more.to_vec(),
-                folder: tempfile::tempdir().unwrap(),
-                ports: free_ports(2),
-                child: Mutex::default(),
-            };
+            server.ports = free_ports(2);
             if server.try_start().await {
                 return server;
             }
         }
-        panic!("{program} does not start");
+        panic!("{} does not start", program.0);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -63,16 +48,15 @@ impl Server {
     pub(crate) async fn restart(&self) {
         let until = Instant::now() + PATIENCE;
         while !self.try_start().await {
-            assert!(Instant::now() < until, "{} does not start again", self.program);
+            assert!(Instant::now() < until, "{} does not start again", self.program.0);
         }
     }
 
     async fn try_start(&self) -> bool {
-        let program = find(self.program, self.package);
+        let program = find(self.program);
         std::fs::create_dir_all(self.data()).unwrap();
         let child = Command::new(program)
             .args((self.arguments)(&self.data(), &self.ports))
-            .args(&self.more)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -124,7 +108,7 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 /// Debian keeps servers where only root's `PATH` looks.
-fn find(program: &str, package: &str) -> PathBuf {
+fn find((program, package): (&str, &str)) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(program)).find(|file| file.is_file());

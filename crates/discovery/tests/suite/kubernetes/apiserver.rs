@@ -21,7 +21,8 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer},
 };
 
-const PATH: &str = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dorders&";
+const PATH: &str =
+    "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D";
 
 /// Ends on drop.
 pub(crate) struct ApiServer {
@@ -29,7 +30,8 @@ pub(crate) struct ApiServer {
     folder: TempDir,
     state: Arc<Mutex<State>>,
     changed: watch::Sender<()>,
-    _tasks: JoinSet<()>,
+    acceptor: Option<TlsAcceptor>,
+    running: Mutex<Option<JoinSet<()>>>,
 }
 
 #[derive(Default)]
@@ -51,6 +53,8 @@ pub(crate) struct State {
     pub(crate) lists: usize,
     pub(crate) watches: usize,
     pub(crate) authorizations: Vec<Option<String>>,
+    /// Nothing is answered.
+    pub(crate) is_silent: bool,
     /// Sent to each new watch as it is, once.
     pub(crate) garbage: Option<Vec<u8>>,
 }
@@ -74,16 +78,37 @@ impl ApiServer {
         let state = State { version: 1000, page: 500, token: "first".into(), ..State::default() };
         let state = Arc::new(Mutex::new(state));
         let changed = watch::Sender::new(());
-        let mut tasks = JoinSet::new();
-        let (shared, sender) = (state.clone(), changed.clone());
-        tasks.spawn(async move {
+        let acceptor = tls.then_some(acceptor);
+        let server = Self { address, folder, state, changed, acceptor, running: Mutex::default() };
+        server.run(listener);
+        server
+    }
+
+    pub(crate) fn stop(&self) {
+        *self.running.lock().unwrap() = None;
+    }
+
+    /// With what it had.
+    pub(crate) async fn restart(&self) {
+        loop {
+            if let Ok(listener) = TcpListener::bind(self.address).await {
+                return self.run(listener);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    fn run(&self, listener: TcpListener) {
+        let mut running = JoinSet::new();
+        let (shared, sender, acceptor) = (self.state.clone(), self.changed.clone(), self.acceptor.clone());
+        running.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (state, changed, acceptor) = (shared.clone(), sender.subscribe(), acceptor.clone());
                 connections.spawn(async move {
                     // What a client does not wait for is its own affair.
-                    if tls {
+                    if let Some(acceptor) = acceptor {
                         if let Ok(stream) = acceptor.accept(stream).await {
                             let _ = serve(stream, &state, changed).await;
                         }
@@ -93,28 +118,42 @@ impl ApiServer {
                 });
             }
         });
-        Self { address, folder, state, changed, _tasks: tasks }
+        *self.running.lock().unwrap() = Some(running);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
+    pub(crate) fn be_silent(&self, is_silent: bool) {
+        self.state().is_silent = is_silent;
+        self.changed.send_replace(());
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Adds or changes a slice.
+    /// Adds or changes a slice of `orders`.
     pub(crate) fn apply(&self, name: &str, kind: &str, endpoints: Value) {
+        self.apply_to("orders", name, kind, endpoints, 8080);
+    }
+
+    /// Adds or changes a slice of `service`.
+    pub(crate) fn apply_to(&self, service: &str, name: &str, kind: &str, endpoints: Value, port: u16) {
         let mut state = self.state();
         state.version += 7;
-        let slice = slice(name, state.version, kind, endpoints);
+        let slice = slice(service, name, state.version, kind, endpoints, port);
         let known = state.slices.insert(name.to_owned(), slice.clone());
         let event = json!({"type": if known.is_some() { "MODIFIED" } else { "ADDED" }, "object": slice});
         let version = state.version;
         state.history.push((version, event));
         drop(state);
         self.changed.send_replace(());
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.state().slices.keys().cloned().collect()
     }
 
     pub(crate) fn delete(&self, name: &str) {
@@ -163,7 +202,7 @@ impl ApiServer {
 }
 
 /// As the controller of a cluster writes them.
-fn slice(name: &str, version: u64, kind: &str, endpoints: Value) -> Value {
+fn slice(service: &str, name: &str, version: u64, kind: &str, endpoints: Value, port: u16) -> Value {
     json!({
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",
@@ -172,11 +211,11 @@ fn slice(name: &str, version: u64, kind: &str, endpoints: Value) -> Value {
             "resourceVersion": version.to_string(), "generation": 12, "creationTimestamp": "2026-11-20T08:12:45Z",
             "labels": {
                 "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-                "kubernetes.io/service-name": "orders",
+                "kubernetes.io/service-name": service,
             },
             "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": "2026-11-20T08:13:02Z"},
             "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Service", "name": "orders", "uid": "41c7", "controller": true, "blockOwnerDeletion": true,
+                "apiVersion": "v1", "kind": "Service", "name": service, "uid": "41c7", "controller": true, "blockOwnerDeletion": true,
             }],
             "managedFields": [{
                 "manager": "kube-controller-manager", "operation": "Update", "apiVersion": "discovery.k8s.io/v1",
@@ -185,7 +224,7 @@ fn slice(name: &str, version: u64, kind: &str, endpoints: Value) -> Value {
         },
         "addressType": kind,
         "endpoints": endpoints,
-        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}, {"name": "metrics", "protocol": "TCP", "port": 9090}],
+        "ports": [{"name": "http", "protocol": "TCP", "port": port}, {"name": "metrics", "protocol": "TCP", "port": 9090}],
     })
 }
 
@@ -218,10 +257,24 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let target = head.split(' ').nth(1).unwrap().to_owned();
     let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ").map(str::to_owned));
     let gone = status(410, "Expired", "too old resource version: 1 (1000)");
+    let silence = async |mut changed: watch::Receiver<()>| {
+        while state.lock().unwrap().is_silent && changed.changed().await.is_ok() {}
+    };
+    silence(changed.clone()).await;
+    let rest = target.strip_prefix(PATH).unwrap_or_default();
+    let (service, _) = rest.split_once('&').unwrap_or_default();
+    let service = service.to_owned();
+    let is_of_service = |object: &Value| {
+        let labels = &object["metadata"]["labels"];
+        labels.is_null() || labels["kubernetes.io/service-name"] == *service
+    };
     let (refusal, at, garbage, mut cuts) = {
         let mut state = state.lock().unwrap();
         state.authorizations.push(token.clone());
-        let query = target.strip_prefix(PATH).map(str::to_owned);
+        let query = target
+            .strip_prefix(PATH)
+            .and_then(|rest| rest.split_once('&'))
+            .map(|(_, query)| query.to_owned());
         let parameter = |name: &str| {
             let query = query.as_deref().unwrap_or_default();
             query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
@@ -238,9 +291,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 state.lists += 1;
                 let begin: usize = parameter("continue")
                     .map_or(0, |token| token.strip_prefix("page%2F").unwrap().parse().unwrap());
-                let items: Vec<_> = state.slices.values().skip(begin).take(state.page).cloned().collect();
+                let slices: Vec<_> =
+                    state.slices.values().filter(|slice| is_of_service(slice)).cloned().collect();
+                let items: Vec<_> = slices.iter().skip(begin).take(state.page).collect();
                 let end = begin + items.len();
-                let next = if end < state.slices.len() { format!("page/{end}") } else { String::new() };
+                let next = if end < slices.len() { format!("page/{end}") } else { String::new() };
                 let list = json!({
                     "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
                     "metadata": {"resourceVersion": state.version.to_string(), "continue": next}, "items": items,
@@ -281,12 +336,18 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let mut at = at;
     loop {
+        silence(changed.clone()).await;
         let (events, is_cut) = {
             let state = state.lock().unwrap();
             let events: Vec<_> = if at < state.compacted {
                 vec![(at, json!({"type": "ERROR", "object": gone}))]
             } else {
-                state.history.iter().filter(|(version, _)| *version > at).cloned().collect()
+                state
+                    .history
+                    .iter()
+                    .filter(|(version, event)| *version > at && is_of_service(&event["object"]))
+                    .cloned()
+                    .collect()
             };
             (events, std::mem::replace(&mut cuts, state.cuts) != state.cuts)
         };

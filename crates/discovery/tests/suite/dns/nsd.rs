@@ -2,8 +2,10 @@
 
 use std::{
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -12,50 +14,54 @@ use tempfile::TempDir;
 /// NSD with the zone `internal`; stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Nsd {
-    child: Child,
-    place: Place,
-}
-
-/// Where a server ran, and can run again.
-#[derive(Debug)]
-pub(crate) struct Place {
     folder: TempDir,
     address: SocketAddr,
+    child: Mutex<Option<Child>>,
 }
 
 impl Nsd {
     /// With these records, which live for no time, in the zone.
     pub(crate) async fn start(records: &str) -> Self {
-        Place { folder: tempfile::tempdir().unwrap(), address: super::free_address() }.start(records).await
+        let address = super::sockets().1.local_addr().unwrap();
+        let nsd = Self { folder: tempfile::tempdir().unwrap(), address, child: Mutex::default() };
+        nsd.write(records);
+        nsd.restart().await;
+        nsd
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.place.address
+        self.address
     }
 
     /// Replaces the records.
     pub(crate) fn write(&self, records: &str) {
-        self.place.write(records);
-        signal(&self.child, "HUP");
+        let zone = format!(
+            "$ORIGIN internal.\n$TTL 0\n@ SOA ns hostmaster 1 3600 600 86400 0\n@ NS ns\nns A 127.0.0.1\n{records}"
+        );
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, zone).unwrap();
+        std::fs::rename(new, self.folder.path().join("internal.zone")).unwrap();
+        if let Some(child) = &*self.child() {
+            signal(&child.id().to_string(), "HUP");
+        }
     }
 
-    pub(crate) async fn stop(mut self) -> Place {
-        end(&mut self.child);
-        let empty = Place { folder: tempfile::tempdir().unwrap(), address: self.place.address };
-        std::mem::replace(&mut self.place, empty)
+    /// To it and its children.
+    pub(crate) fn signal_all(&self, name: &str) {
+        if let Some(child) = &*self.child() {
+            assert!(signal(&format!("-{}", child.id()), name));
+        }
     }
-}
 
-impl Drop for Nsd {
-    fn drop(&mut self) {
-        end(&mut self.child);
+    pub(crate) fn stop(&self) {
+        if let Some(mut child) = self.child().take() {
+            end(&mut child);
+        }
     }
-}
 
-impl Place {
-    pub(crate) async fn start(self, records: &str) -> Nsd {
+    /// With the records that it has.
+    pub(crate) async fn restart(&self) {
         let folder = self.folder.path();
-        self.write(records);
         let path = |name: &str| folder.join(name).display().to_string();
         let config = format!(
             "server:\n ip-address: 127.0.0.1@{port}\n username: \"\"\n chroot: \"\"\n server-count: 1\n database: \"\"\n \
@@ -71,26 +77,28 @@ impl Place {
         std::fs::write(folder.join("nsd.conf"), config).unwrap();
         let mut command = Command::new(program());
         command.args(["-d", "-c"]).arg(folder.join("nsd.conf")).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0);
         let child = command.spawn().expect("NSD is needed: `apt-get install nsd`, or `cargo xtask test`");
-        let nsd = Nsd { child, place: self };
+        *self.child() = Some(child);
         // It listens before it has read the zone, but answers after.
         for _ in 0..600 {
-            if tokio::net::TcpStream::connect(nsd.address()).await.is_ok() {
-                return nsd;
+            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let log = std::fs::read_to_string(nsd.place.folder.path().join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
         panic!("NSD does not answer: {log}");
     }
 
-    fn write(&self, records: &str) {
-        let zone = format!(
-            "$ORIGIN internal.\n$TTL 0\n@ SOA ns hostmaster 1 3600 600 86400 0\n@ NS ns\nns A 127.0.0.1\n{records}"
-        );
-        let new = self.folder.path().join("new");
-        std::fs::write(&new, zone).unwrap();
-        std::fs::rename(new, self.folder.path().join("internal.zone")).unwrap();
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap()
+    }
+}
+
+impl Drop for Nsd {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -100,8 +108,9 @@ fn program() -> PathBuf {
     if usual.exists() { usual.to_owned() } else { "nsd".into() }
 }
 
-fn signal(child: &Child, signal: &str) -> bool {
-    let command = format!("kill -{signal} {}", child.id());
+/// To a process, or to a group of them where it begins with a `-`.
+fn signal(whom: &str, signal: &str) -> bool {
+    let command = format!("kill -{signal} -- {whom}");
     Command::new("sh")
         .args(["-c", &command])
         .stderr(Stdio::null())
@@ -114,13 +123,15 @@ fn end(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return;
     }
-    signal(child, "TERM");
+    let group = format!("-{}", child.id());
+    signal(&group, "CONT");
+    signal(&child.id().to_string(), "TERM");
     for _ in 0..100 {
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let _ = child.kill();
+    signal(&group, "KILL");
     let _ = child.wait();
 }

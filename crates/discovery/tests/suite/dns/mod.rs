@@ -2,15 +2,16 @@
 //!
 //! NSD is an authoritative server; its zone is rewritten while it runs. The liar is here because no real server sends
 //! what an attacker or a broken one does.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests wait for a server in real time, and may fail"
-)]
 
-mod nameserver;
+mod liar;
+mod nsd;
+mod world;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use hickory_proto::{
     op::{Message, MessageType, ResponseCode},
@@ -24,7 +25,8 @@ use mainstay_discovery::{
     Health, Registry, ServiceName, Watch,
     dns::config::{Config, Server},
 };
-use nameserver::{liar::Liar, nsd::Nsd};
+
+use self::{liar::Liar, nsd::Nsd};
 
 /// Generous: the machine may be busy.
 const SOON: Duration = Duration::from_secs(60);
@@ -102,11 +104,12 @@ async fn changed_records_of_a_real_server_are_seen_and_absence_is_told_from_an_o
     nsd.write("orders A 10.0.0.4\nalias CNAME orders\n");
     until(&orders, &["http://10.0.0.4:8080"]).await;
     until_status(&registry, true, "").await;
-    let stopped = nsd.stop().await;
+    nsd.stop();
     until_status(&registry, false, "orders.internal").await;
     assert_eq!(places(&orders), ["http://10.0.0.4:8080"], "an outage changes nothing");
 
-    let _nsd = stopped.start("orders A 10.0.0.5\nalias CNAME orders\n").await;
+    nsd.write("orders A 10.0.0.5\nalias CNAME orders\n");
+    nsd.restart().await;
     until(&orders, &["http://10.0.0.5:8080"]).await;
 }
 
@@ -348,4 +351,14 @@ async fn search_lists_are_never_used() {
     let orders = resolve(&registry, "orders");
     until(&orders, &[]).await;
     until_status(&registry, true, "").await;
+}
+
+/// A port that is free for UDP and TCP.
+fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()) {
+            return (socket, listener);
+        }
+    }
 }

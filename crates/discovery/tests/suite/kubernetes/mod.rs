@@ -1,33 +1,32 @@
 //! Kubernetes as a registry, against a stand-in for its API server: no real one can be run by a test.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::needless_pass_by_value,
-    clippy::unwrap_used,
-    reason = "tests wait for a server in real time, and may fail"
-)]
 
 mod apiserver;
+mod world;
 
 use std::{sync::Arc, time::Duration};
 
-use apiserver::{ApiServer, endpoint};
 use mainstay_core::task::Tasks;
 use mainstay_discovery::{Health, Registry, ServiceName, Watch, kubernetes::Config};
 use serde_json::json;
+
+use self::apiserver::{ApiServer, endpoint};
 
 /// Generous: the machine may be busy.
 const SOON: Duration = Duration::from_secs(60);
 
 fn connect(server: &ApiServer, scheme: &str) -> (Arc<dyn Registry>, Watch) {
+    let registry = registry(server, scheme, &Tasks::new());
+    let watch = registry.resolve(&ServiceName::new("orders").unwrap());
+    (registry, watch)
+}
+
+fn registry(server: &ApiServer, scheme: &str, tasks: &Tasks) -> Arc<dyn Registry> {
     let mut config = Config::default();
     config.server = Some(format!("{scheme}://{}", server.address).parse().unwrap());
     config.namespace = Some("shop".to_owned());
     config.token_file = server.file("token");
     config.ca_file = server.file("ca.crt");
-    let registry: Arc<dyn Registry> =
-        Arc::new(mainstay_discovery::kubernetes::registry(&config, &Tasks::new()).unwrap());
-    let watch = registry.resolve(&ServiceName::new("orders").unwrap());
-    (registry, watch)
+    Arc::new(mainstay_discovery::kubernetes::registry(&config, tasks).unwrap())
 }
 
 fn shown(watch: &Watch) -> Vec<String> {
