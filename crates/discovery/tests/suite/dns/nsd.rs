@@ -42,7 +42,7 @@ impl Nsd {
         std::fs::write(&new, zone).unwrap();
         std::fs::rename(new, self.folder.path().join("internal.zone")).unwrap();
         if let Some(child) = &*self.child() {
-            signal(&child.id().to_string(), "HUP");
+            assert!(signal(&child.id().to_string(), "HUP"));
         }
     }
 
@@ -110,7 +110,7 @@ fn program() -> PathBuf {
 
 /// To a process, or to a group of them where it begins with a `-`.
 fn signal(whom: &str, signal: &str) -> bool {
-    let command = format!("kill -{signal} -- {whom}");
+    let command = format!("kill -{signal} {whom}");
     Command::new("sh")
         .args(["-c", &command])
         .stderr(Stdio::null())
