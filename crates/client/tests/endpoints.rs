@@ -21,7 +21,7 @@ use mainstay_client::{
     balance::{Key, Policy, check::Check, ejection::Reason, state::State},
     discovery::fixed::Fixed,
 };
-use mainstay_discovery::Endpoint;
+use mainstay_discovery::{Endpoint, Health, ServiceName, memory};
 use support::{LONG, Server, raw::Raw};
 use tokio::time::Instant;
 
@@ -289,6 +289,55 @@ async fn equal_keys_find_the_same_endpoint_by_header_by_extension_and_by_the_wor
         seen.insert(by_header);
     }
     assert!(seen.len() > 1, "different users, different endpoints");
+}
+
+#[tokio::test]
+async fn what_the_registry_says_is_draining_or_failing_gets_no_new_request_while_another_serves() {
+    let (going, staying) = (Named::well("going").await, Named::well("staying").await);
+    let stock: ServiceName = "stock".parse().unwrap();
+    for health in [Health::Draining, Health::Failing] {
+        let registry = memory::Registry::new();
+        let _stays = registry.register(&stock, staying.server.endpoint());
+        let lease = registry.register(&stock, going.server.endpoint());
+        let mut config = in_turn();
+        // One that comes later gets its share at once.
+        config.balance.slow_start = Duration::ZERO.into();
+        let client = Client::builder().config(config).build(registry.clone());
+        let before = going.asked();
+        assert_eq!(answered(&client, 10, LONG).await, 10);
+        assert_eq!(going.asked(), before + 5, "in turn");
+
+        // One that is under way when it is said goes on.
+        let slow = Raw::listen().await;
+        let slow_lease = registry.register(&stock, slow.endpoint());
+        let calls = tokio::spawn({
+            let client = client.clone();
+            async move { answered(&client, 3, LONG).await }
+        });
+        let mut under_way = slow.accept().await;
+        under_way.head().await.unwrap();
+        let since = Instant::now();
+        while going.asked() < before + 6 {
+            assert!(since.elapsed() < LONG, "not asked in time");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        lease.withdraw().await;
+        slow_lease.withdraw().await;
+        let _leaving = registry.register(&stock, going.server.endpoint().with_health(health));
+        let _slow = registry.register(&stock, slow.endpoint().with_health(health));
+        for _ in 0..10 {
+            assert_eq!(answered(&client, 4, LONG).await, 4);
+        }
+        assert_eq!(going.asked(), before + 6, "{health:?}");
+        under_way.ok("late").await;
+        assert_eq!(calls.await.unwrap(), 3);
+    }
+
+    // Where nobody else is left, any is better than none.
+    let registry = memory::Registry::new();
+    let _leaving = registry.register(&stock, going.server.endpoint().with_health(Health::Draining));
+    let client = Client::builder().config(in_turn()).build(registry);
+    assert_eq!(answered(&client, 4, LONG).await, 4);
 }
 
 #[tokio::test]
