@@ -15,6 +15,7 @@ use crate::{
     balance::check::Check,
     outgoing,
     pool::{Settings, Version},
+    retry::answer::grpc_code,
     target::{Member, Target},
 };
 
@@ -59,9 +60,9 @@ async fn is_good(member: &Member, check: &Check, settings: &Arc<Settings>, servi
     if check.grpc.is_none() {
         return head.status.is_success();
     }
-    match head.headers.get("grpc-status").map(HeaderValue::as_bytes) {
+    match grpc_code(&head.headers) {
         // UNIMPLEMENTED: it has no health service, so nothing speaks against it (gRFC A17).
-        Some(b"12") => true,
+        Some(12) => true,
         Some(_) => false,
         None => head.status == StatusCode::OK && is_serving(body).await,
     }

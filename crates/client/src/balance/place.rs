@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use mainstay_discovery::Endpoint;
 use tokio::time::Instant;
 
@@ -18,9 +18,7 @@ use super::{
     health::{Claim, Forgiven, Health},
     key,
 };
-use crate::outgoing::is_grpc;
-
-const GRPC_STATUS: &str = "grpc-status";
+use crate::retry::answer;
 
 /// What outlives changes of what the registry says of an endpoint, as long as it is listed. `T` is what its user keeps
 /// for it, such as connections.
@@ -146,7 +144,7 @@ impl<T> InFlight<T> {
     /// flight until its body is read.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, leaving: bool) {
         let good = self.place.census.ejection.load().is_good(status, headers);
-        if good && is_grpc(headers) && !headers.contains_key(GRPC_STATUS) {
+        if good && answer::says_later(status, headers) {
             self.outstanding = Some(leaving);
             self.ended(None, leaving);
         } else {
@@ -167,10 +165,9 @@ impl<T> InFlight<T> {
 
     /// The trailers of the answer, or none at its end: where gRPC wants a status in them and there is none, that is UNKNOWN.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
-        const UNKNOWN: &[u8] = b"2";
         let Some(leaving) = self.outstanding.take() else { return };
         let Place { census, health, window, .. } = &*self.place;
-        let code = trailers.get(GRPC_STATUS).map_or(UNKNOWN, HeaderValue::as_bytes);
+        let code = answer::grpc_code(trailers).unwrap_or(answer::UNKNOWN);
         let good = !census.ejection.load().is_bad_code(code);
         if !good {
             window.turned_bad();

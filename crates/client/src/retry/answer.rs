@@ -12,6 +12,8 @@ pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-push
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
+pub(crate) const UNKNOWN: u8 = 2;
+
 /// Whoever asks for longer is not believed.
 const LONGEST: Duration = Duration::from_secs(300);
 /// What is told to callers of a `Retry-After` at most, which may be about hours.
@@ -61,7 +63,7 @@ pub(crate) fn says_later(status: StatusCode, headers: &HeaderMap) -> bool {
 
 /// Whether an answer of gRPC that ends so is a failure; without a status it is UNKNOWN.
 pub(crate) fn ends_badly(trailers: &HeaderMap) -> bool {
-    !trailers.contains_key(GRPC_STATUS) || outcome(StatusCode::OK, trailers) == Outcome::Failure
+    grpc_code(trailers).is_none() || outcome(StatusCode::OK, trailers) == Outcome::Failure
 }
 
 /// Whether requests that got such an answer are to be sent again.
@@ -107,8 +109,14 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(delay.min(LONGEST_TOLD))
 }
 
-fn grpc_code(headers: &HeaderMap) -> Option<u8> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+/// The code in `grpc-status`, of a head or of trailers; one that is none is UNKNOWN, as gRPC says.
+pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<u8> {
+    Some(match headers.get(GRPC_STATUS)?.as_bytes() {
+        [one] if one.is_ascii_digit() => one - b'0',
+        // More than two digits are none that is defined.
+        [ten, one] if ten.is_ascii_digit() && one.is_ascii_digit() => (ten - b'0') * 10 + (one - b'0'),
+        _ => UNKNOWN,
+    })
 }
 
 #[cfg(test)]
@@ -164,6 +172,7 @@ mod tests {
         assert_eq!(outcome(StatusCode::OK, &unavailable), Outcome::Failure);
         assert_eq!(outcome(StatusCode::OK, &not_found), Outcome::Success);
         assert_eq!(outcome(StatusCode::OK, &headers(&[("grpc-status", "8")])), Outcome::Refused);
+        assert_eq!(outcome(StatusCode::OK, &headers(&[("grpc-status", "x")])), Outcome::Failure);
         assert_eq!(outcome(StatusCode::TOO_MANY_REQUESTS, &none), Outcome::Refused);
         assert_eq!(outcome(StatusCode::BAD_GATEWAY, &none), Outcome::Failure);
         assert_eq!(outcome(StatusCode::NOT_FOUND, &none), Outcome::Success);

@@ -50,7 +50,10 @@ use mainstay_core::config::{Duration, Findings, Section};
 
 pub(crate) use sweep::{Window, sweep};
 
-use crate::{config::layered::layered, retry::Code};
+use crate::{
+    config::layered::layered,
+    retry::{Code, answer::grpc_code},
+};
 
 layered! {
     /// The table `client.ejection`: when an endpoint that fails gets no requests for a while.
@@ -110,18 +113,12 @@ impl Config {
         if self.statuses.contains(&status.as_u16()) {
             return false;
         }
-        headers.get("grpc-status").is_none_or(|code| !self.is_bad_code(code.as_bytes()))
+        grpc_code(headers).is_none_or(|code| !self.is_bad_code(code))
     }
 
-    /// Whether `code`, of a `grpc-status`, counts as a failure.
-    pub(crate) fn is_bad_code(&self, code: &[u8]) -> bool {
-        // The code is what a peer sent: more than two digits are none that is defined.
-        let number = match code {
-            [one] if one.is_ascii_digit() => one - b'0',
-            [ten, one] if ten.is_ascii_digit() && one.is_ascii_digit() => (ten - b'0') * 10 + (one - b'0'),
-            _ => return true,
-        };
-        self.codes.iter().any(|code| code.number() == number)
+    /// Whether this code of gRPC counts as a failure.
+    pub(crate) fn is_bad_code(&self, code: u8) -> bool {
+        self.codes.iter().any(|listed| listed.number() == code)
     }
 }
 
