@@ -26,11 +26,12 @@ use crate::{
         answer::{self, Outcome, Pushback},
         backoff, is_safe,
         payload::Payload,
+        refusal::discard,
     },
     state::Extra,
     target::{Place, Policy, Target},
 };
-use attempt::{Chosen, Ended, Scene, discard, version};
+use attempt::{Chosen, Ended, Scene, version};
 
 pub(crate) struct Call<'a> {
     scene: Scene<'a>,

@@ -9,7 +9,36 @@
 //!
 //! And in each case only if the body is still there (`retry.max_body`), attempts are left, there is time for one, and the
 //! [`Budget`] of the service allows it. What is certain not to have been worked on (the first row) is neither an attempt
-//! nor paid for, within bounds: see [`Undone`].
+//! nor paid for: once after it left this process, four times before, at other endpoints that are well.
+//!
+//! **When not to use it.** In more than one tier of a chain, for answers: a service that is overloaded is not helped by more of
+//! them. **Where it stands.** Inside of deadlines, outside of the choice of an endpoint. The client does all of this itself
+//! (`client.retry`); [`RetryLayer`] is for other stacks, and knows less of what was done: an error of the service inside is
+//! of the second row.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use mainstay_client::retry::{Budget, Config, RetryLayer};
+//! use mainstay_core::Body;
+//! use tower::{Layer as _, ServiceExt as _, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let inner = service_fn(async |request: Request<Body>| {
+//!     let mut answer = Response::new(Body::empty());
+//!     if request.headers()["x-request-attempt"] == "0" {
+//!         *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+//!     }
+//!     Ok::<_, std::io::Error>(answer)
+//! });
+//! let mut config = Config::default();
+//! config.statuses = vec![503];
+//! let repeated = RetryLayer::new(config, Budget::new()).layer(inner);
+//! assert_eq!(repeated.oneshot(Request::new(Body::from("whole"))).await.unwrap().status(), 200);
+//! # }
+//! ```
+//!
+//! **On drop.** The attempt that is under way is dropped.
 //!
 //! The budget works alone, too; under tower's retries for instance:
 //!
@@ -40,13 +69,16 @@ pub(crate) mod answer;
 pub(crate) mod backoff;
 mod budget;
 mod details;
+mod layer;
 pub(crate) mod payload;
+pub(crate) mod refusal;
 
 use http::{HeaderName, request::Parts};
 use mainstay_core::config::{ByteSize, Duration, Findings, Section};
 use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
+pub use layer::{ResponseFuture, Retry, RetryLayer};
 
 use crate::{config::layered::layered, outgoing};
 
