@@ -82,6 +82,8 @@ pub struct Balance<M, S, J> {
     waiting: Vec<Candidate>,
     /// Ready for the next call.
     ready: Option<Candidate>,
+    /// When it was last asked whether it is ready.
+    asked_at: Instant,
     changed: Pin<Box<dyn Future<Output = u64> + Send>>,
     timer: Pin<Box<Sleep>>,
 }
@@ -133,8 +135,9 @@ impl<M, S, J> Balance<M, S, J> {
     pub fn new(picker: Picker<()>, make: M, judge: J) -> Self {
         let changed = change(&picker, picker.watch().version());
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-        let (services, waiting) = (HashMap::new(), Vec::new());
-        Self { make, judge, patience: PATIENCE, picker, services, waiting, ready: None, changed, timer }
+        let (services, waiting, asked_at) = (HashMap::new(), Vec::new(), Instant::now());
+        let patience = PATIENCE;
+        Self { make, judge, patience, picker, services, waiting, ready: None, asked_at, changed, timer }
     }
 
     /// With another bound on how long a service may take to be made and become ready. Default 2 s.
@@ -240,9 +243,15 @@ where
 
     /// Ready while the service of an endpoint is; never fails.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let now = Instant::now();
+        let unasked = now - std::mem::replace(&mut self.asked_at, now);
+        if unasked > self.patience / 2 {
+            // Nobody has asked: what is being made could not go on, and is not to blame for that time.
+            self.waiting.iter_mut().for_each(|candidate| candidate.since += unasked);
+        }
         // What was ready may be so no longer.
         if let Some(candidate) = self.ready.take() {
-            self.waiting.insert(0, candidate);
+            self.waiting.insert(0, Candidate { since: now, ..candidate });
         }
         for _ in 0..AT_A_TIME {
             self.poll_changes(cx);

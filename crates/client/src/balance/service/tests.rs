@@ -18,6 +18,7 @@ enum Mode {
     Well,
     Refuses,
     HangsConnecting,
+    ConnectsSlowly,
     NotReady,
     Broken,
     /// Answers, and badly.
@@ -136,6 +137,10 @@ impl Bed {
                 match mode {
                     Mode::Refuses => return Err(BoxError::from("refused")),
                     Mode::HangsConnecting => std::future::pending().await,
+                    Mode::ConnectsSlowly => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                     _ => {}
                 }
                 fleet.with(port, |peer| peer.open += 1);
@@ -218,8 +223,10 @@ async fn one_that_takes_for_ever_to_connect_to_holds_nothing_up() {
     while bed.fleet.connects(1) == 0 {
         bed.call().await.unwrap();
     }
-    tokio::time::advance(PATIENCE).await;
-    bed.call().await.unwrap();
+    for _ in 0..5 {
+        tokio::time::advance(PATIENCE / 4).await;
+        bed.call().await.unwrap();
+    }
     assert!(matches!(bed.found(1), Found::Unreachable { .. }), "{:?}", bed.found(1));
     bed.fleet.set(1, Mode::Well);
     let since = Instant::now();
@@ -228,6 +235,16 @@ async fn one_that_takes_for_ever_to_connect_to_holds_nothing_up() {
         tokio::time::advance(Duration::from_millis(100)).await;
         bed.call().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_asked_for_meanwhile_is_not_to_blame() {
+    let mut bed = Bed::new([1]);
+    bed.fleet.set(1, Mode::ConnectsSlowly);
+    assert!(tokio::time::timeout(Duration::from_millis(1), bed.balance.ready()).await.is_err());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert_eq!(bed.call().await.unwrap(), 1);
+    assert_eq!(bed.fleet.connects(1), 1);
 }
 
 #[tokio::test(start_paused = true)]
