@@ -96,14 +96,14 @@ impl Plan {
         if let Some(registry) = &registry {
             resolver = resolver.or(registry.clone());
         }
-        let mut client = Client::builder().config(settings.client.clone());
+        let telemetry = Telemetry::new(Tracer::default(), settings.has_access_log());
+        let mut client = Client::builder().config(settings.client.clone()).observer(telemetry.calls()?);
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());
         }
         let client = client.build(resolver.clone());
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
-        let telemetry = Telemetry::new(Tracer::default(), settings.has_access_log());
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());

@@ -45,6 +45,11 @@ impl Telemetry {
         Ok(ambient.clone().with(self.registry.clone()).with_server(server))
     }
 
+    /// What observes the calls that the services make.
+    pub(super) fn calls(&self) -> Result<observe::Client, HostError> {
+        Ok(observe::Client::new(&self.registry)?)
+    }
+
     /// Has these asked too.
     pub(super) fn ask(&self, sources: Sources) {
         let Sources { client, health, panics, listeners, limiters } = sources;

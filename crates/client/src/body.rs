@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
-use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed};
+use mainstay_core::{Body, BoxError, context::Deadline, error::mapping::Elapsed, observe};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
@@ -26,6 +26,7 @@ pub(crate) fn from_wire(
     incoming: Incoming,
     mut in_flight: InFlight,
     slot: Option<Slot>,
+    seen: Option<observe::Attempt>,
     deadline: Deadline,
 ) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
@@ -33,17 +34,16 @@ pub(crate) fn from_wire(
         return Body::empty();
     }
     let hold = Some((in_flight, slot));
-    Body::new(Held { inner: Some(incoming), hold, deadline: explicit(deadline), timer: None })
+    Body::new(Held { inner: Some(incoming), hold, seen, deadline: explicit(deadline), timer: None })
 }
 
 /// The body of an answer from this process; an explicit deadline bounds it.
-pub(crate) fn from_process(body: Body, deadline: Deadline) -> Body {
-    match explicit(deadline) {
-        Some(deadline) if !http_body::Body::is_end_stream(&body) => {
-            Body::new(Held { inner: Some(body), hold: None, deadline: Some(deadline), timer: None })
-        }
-        _ => body,
+pub(crate) fn from_process(body: Body, seen: Option<observe::Attempt>, deadline: Deadline) -> Body {
+    let deadline = explicit(deadline);
+    if (deadline.is_none() && seen.is_none()) || http_body::Body::is_end_stream(&body) {
+        return body;
     }
+    Body::new(Held { inner: Some(body), hold: None, seen, deadline, timer: None })
 }
 
 /// What the trailers of an answer say of its endpoint.
@@ -122,6 +122,8 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         hold: Option<(InFlight, Option<Slot>)>,
+        // What observes the attempt: it ends with the body.
+        seen: Option<observe::Attempt>,
         deadline: Option<Deadline>,
         // Made at the first wait: most bodies are here with the head.
         #[pin]
@@ -160,10 +162,20 @@ where
                 if let Some((mut in_flight, _)) = this.hold.take() {
                     in_flight.expired();
                 }
+                if let Some(mut seen) = this.seen.take() {
+                    seen.failed(observe::Failure::Timeout);
+                }
                 return Poll::Ready(Some(Err(Box::new(Elapsed::new()))));
             }
         }
         let frame = ready!(polled);
+        if let Some(seen) = this.seen {
+            match &frame {
+                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| seen.trailers(map)),
+                Some(Err(_)) => seen.failed(observe::Failure::Reset),
+                None => {}
+            }
+        }
         if let Some((in_flight, _)) = this.hold {
             match &frame {
                 Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| ended_by(map, in_flight)),
@@ -176,6 +188,7 @@ where
                 in_flight.trailers(&HeaderMap::new());
             }
             *this.deadline = None;
+            *this.seen = None;
             this.timer.set(None);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

@@ -15,6 +15,7 @@ use mainstay_core::{
     Body,
     context::{Deadline, RequestContext},
     metrics::Observations,
+    observe,
     task::{StillRunning, Tasks},
 };
 use mainstay_discovery::{Resolve, ServiceName};
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     config: ArcSwap<Config>,
     origin: Origin,
+    observer: Option<observe::Client>,
     /// Held while targets or what holds for them changes.
     changing: Mutex<()>,
     targets: ArcSwap<HashMap<ServiceName, Arc<Target>>>,
@@ -67,6 +69,7 @@ pub struct Builder {
     config: Config,
     locals: Locals,
     origin: Origin,
+    observer: Option<observe::Client>,
 }
 
 impl Client {
@@ -262,7 +265,8 @@ impl Client {
             return Ok(target.clone());
         }
         let policy = self.0.policy(&self.0.config.load(), &service);
-        let target = Arc::new(Target::new(service.clone(), watch, self.0.origin.clone(), policy));
+        let peer = self.0.observer.as_ref().map(|observer| observer.peer(service.as_str()));
+        let target = Arc::new(Target::new(service.clone(), watch, self.0.origin.clone(), policy, peer));
         targets.insert(service, target.clone());
         self.0.targets.store(Arc::new(targets));
         Ok(target)
@@ -307,16 +311,23 @@ impl Builder {
         self
     }
 
+    /// With what measures and records its calls. Default: nothing does.
+    pub fn observer(mut self, observer: observe::Client) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// The client; `resolver` says where services are.
     #[must_use]
     pub fn build(self, resolver: impl Resolve) -> Client {
-        let Self { config, locals, origin } = self;
+        let Self { config, locals, origin, observer } = self;
         Client(Arc::new(Inner {
             resolver: Box::new(resolver),
             locals,
             tasks: Tasks::new(),
             config: ArcSwap::from_pointee(config),
             origin,
+            observer,
             changing: Mutex::new(()),
             targets: ArcSwap::default(),
         }))

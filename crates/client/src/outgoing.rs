@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority};
 use mainstay_core::context::{
     ATTEMPT, BAGGAGE, CRITICALITY, Deadline, GRPC_TIMEOUT, REQUEST_ID, REQUEST_TIMEOUT, RequestContext,
-    SpanId, TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
+    TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
 };
 
 /// What holds for a call with these headers: the deadline of the request that is being handled, the timeout that the
@@ -34,7 +34,8 @@ pub(crate) fn propagate(context: Option<&RequestContext>, headers: &mut HeaderMa
         }
     };
     if inside || !headers.contains_key(TRACEPARENT) {
-        headers.insert(TRACEPARENT, context.trace().to_traceparent(SpanId::random()));
+        let trace = context.trace();
+        headers.insert(TRACEPARENT, trace.to_traceparent(trace.span_id()));
     }
     if inside {
         // What arrived malformed is not in the context: a proxy that copied it does not pass it on.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
+use mainstay_core::observe;
 use mainstay_discovery::{ServiceName, Watch};
 
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) struct Target {
     pub(crate) circuit: Circuit,
     pub(crate) counts: Counts,
     pub(crate) warm: Warm,
+    /// What observes the calls to it, if anything does.
+    pub(crate) peer: Option<observe::Peer>,
     policy: ArcSwap<Policy>,
     picker: Picker<Kept>,
 }
@@ -49,7 +52,13 @@ pub(crate) struct Kept {
 }
 
 impl Target {
-    pub(crate) fn new(service: ServiceName, watch: Watch, origin: Origin, policy: Policy) -> Self {
+    pub(crate) fn new(
+        service: ServiceName,
+        watch: Watch,
+        origin: Origin,
+        policy: Policy,
+        peer: Option<observe::Peer>,
+    ) -> Self {
         let (balance, ejection) = (policy.config.balance.clone(), policy.config.ejection.clone());
         let picker = Picker::new(watch, origin, balance, ejection);
         let (budget, latency) = (Budget::new(), Latency::new());
@@ -61,6 +70,7 @@ impl Target {
             circuit,
             counts: Counts::default(),
             warm: Warm::default(),
+            peer,
             policy: ArcSwap::from_pointee(policy),
             picker,
         }

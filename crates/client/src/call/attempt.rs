@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, request::Parts};
-use mainstay_core::{Body, context::Deadline};
+use mainstay_core::{Body, context::Deadline, observe};
 use mainstay_discovery::Protocol;
 use tokio::time::Instant;
 
@@ -126,9 +126,13 @@ impl Scene<'_> {
 
     /// # Cancel safety
     /// Dropping it ends the attempt at the other side too; it counts as one that took at least so long.
-    pub(super) async fn attempt(self, chosen: Chosen, request: Request<Body>, version: Version) -> Ended {
+    pub(super) async fn attempt(self, chosen: Chosen, mut request: Request<Body>, version: Version) -> Ended {
         let Chosen { member, slot } = chosen;
         let (service, address) = (&self.target.service, member.endpoint.address());
+        let mut seen = self.target.peer.as_ref().map(|peer| peer.begin(&mut request));
+        if let Some(seen) = &seen {
+            seen.goes_to(address);
+        }
         let retry = &self.policy.config.retry;
         let mut in_flight = member.start(self.deadline.at());
         let mut running = Running { scene: self, since: Instant::now(), counts: true };
@@ -139,6 +143,7 @@ impl Scene<'_> {
             let bound = retry.attempt_timeout.get();
             let Ok(sent) = tokio::time::timeout(bound, sending).await else {
                 in_flight.expired();
+                note(&mut seen, observe::Failure::Timeout);
                 let error = Error::elapsed(service, Some(address.clone()), bound);
                 return Ended::Failed { error, place: member.place, failure: Failure::Unknown, body: None };
             };
@@ -153,16 +158,24 @@ impl Scene<'_> {
                 } else {
                     in_flight.failed();
                 }
-                let error = match at {
-                    Step::Connect => Error::connect(service, address, cause),
-                    _ if failure == Failure::Request => Error::request_body(service, cause),
-                    Step::GoAway | Step::Exchange => Error::reset(service, address, cause),
+                let (error, why) = match at {
+                    Step::Connect => (Error::connect(service, address, cause), observe::Failure::Connect),
+                    _ if failure == Failure::Request => {
+                        (Error::request_body(service, cause), observe::Failure::Request)
+                    }
+                    Step::GoAway | Step::Exchange => {
+                        (Error::reset(service, address, cause), observe::Failure::Reset)
+                    }
                 };
+                note(&mut seen, why);
                 return Ended::Failed { error, place: member.place, failure, body };
             }
         };
         let (head, incoming) = response.into_parts();
         in_flight.answered(head.status, &head.headers, leaving);
+        if let Some(seen) = &mut seen {
+            seen.answered(head.status, &head.headers, head.version);
+        }
         let outcome = answer::outcome(head.status, &head.headers);
         if outcome == Outcome::Success {
             self.target.budget.deposit(retry.budget);
@@ -175,7 +188,7 @@ impl Scene<'_> {
         }
         drop(running);
         let slot = slot.and_then(|slot| slot.answered(outcome != Outcome::Success));
-        let body = body::from_wire(incoming, in_flight, slot, self.deadline);
+        let body = body::from_wire(incoming, in_flight, slot, seen, self.deadline);
         let mut response = Response::from_parts(head, body);
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await
@@ -183,6 +196,13 @@ impl Scene<'_> {
             return Ended::Refused { response, pushback, place: member.place };
         }
         Ended::Answered(response)
+    }
+}
+
+/// Tells what observes the attempt that it failed.
+fn note(seen: &mut Option<observe::Attempt>, why: observe::Failure) {
+    if let Some(seen) = seen {
+        seen.failed(why);
     }
 }
 

@@ -8,6 +8,7 @@ use http::{Request, Response, request::Parts};
 use mainstay_core::{
     Body,
     context::{Deadline, RequestContext},
+    observe,
 };
 use mainstay_discovery::Address;
 use tokio::time::Instant;
@@ -240,9 +241,16 @@ impl<'a> Call<'a> {
         } else {
             outgoing::origin_form(&mut parts, target.service.as_str());
         }
-        let request = Request::from_parts(parts, body);
-        let response = client.locals.call(&target.service, request, &client.tasks).await?;
-        Ok(response.map(|body| body::from_process(body, deadline)))
+        let mut request = Request::from_parts(parts, body);
+        let mut seen = target.peer.as_ref().map(|peer| peer.begin(&mut request));
+        let response = client.locals.call(&target.service, request, &client.tasks).await;
+        if let Some(seen) = &mut seen {
+            match &response {
+                Ok(response) => seen.answered(response.status(), response.headers(), response.version()),
+                Err(_) => seen.failed(observe::Failure::Reset),
+            }
+        }
+        Ok(response?.map(|body| body::from_process(body, seen, deadline)))
     }
 
     /// A second request beside one that takes long: at another endpoint, if there is one, and within the budget.

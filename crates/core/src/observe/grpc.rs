@@ -27,9 +27,11 @@ const NAMES: [&str; 17] = [
 pub(crate) struct Code(u8);
 
 impl Code {
+    pub(super) const OK: Self = Self(0);
     pub(super) const CANCELLED: Self = Self(1);
     pub(super) const UNKNOWN: Self = Self(2);
     pub(super) const UNIMPLEMENTED: Self = Self(12);
+    pub(super) const UNAVAILABLE: Self = Self(14);
 
     /// From `grpc-status`, in a head or in trailers; what is no code is `UNKNOWN`.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {

@@ -1,16 +1,15 @@
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-
 use super::{
     grpc::Code,
+    known::Seen,
     method::Known,
     observation::{Answered, Observation},
+    record,
     route::{Bound, Route},
 };
 use crate::{
@@ -18,9 +17,6 @@ use crate::{
     metrics::{Definition, Family, Histogram, Registry, Rejected, UpDownCounter},
     trace::Tracer,
 };
-
-/// A service has no more routes, and no more gRPC methods, than this; what comes beyond counts as none.
-const ROUTES: usize = 1000;
 
 /// Observes the requests of one service. Clones are the same one.
 #[derive(Clone)]
@@ -38,12 +34,6 @@ pub(super) struct Inner {
     unrouted: Route,
     methods: Seen<Arc<Method>>,
     unknown: Arc<Method>,
-}
-
-/// What was seen, by name: grown under a lock, read without one.
-struct Seen<T> {
-    all: ArcSwap<HashMap<Box<str>, T>>,
-    growing: Mutex<()>,
 }
 
 /// A method of gRPC.
@@ -154,7 +144,8 @@ impl Inner {
         trace: &TraceContext,
     ) {
         let route = seen.route().unwrap_or(&self.unrouted);
-        let record = |series: &Histogram| record(series, took, trace);
+        let record =
+            |series: &Histogram| record(series, took, Some(trace).filter(|trace| trace.is_sampled()));
         route.series().with(answered.key(seen), || self.duration(seen, route, answered), record);
         if let (Some(code), Some(path)) = (answered.code, seen.path()) {
             let method = self.method(path.trim_start_matches('/'), seen, code);
@@ -187,52 +178,13 @@ impl Inner {
 
     /// The method at this path, if it was routed somewhere: a caller can make up others.
     fn method(&self, path: &str, seen: &Observation, code: Code) -> Arc<Method> {
-        let known = self.methods.all.load();
-        if let Some(method) = known.get(path) {
-            return Arc::clone(method);
+        if let Some(method) = self.methods.find(path) {
+            return method;
         }
         let made_up = seen.route().is_none() || code == Code::UNIMPLEMENTED;
         let new = |name: &str| Arc::new(Method { name: name.into(), series: Bound::default() });
         let method = if made_up { None } else { self.methods.get(path, new) };
         method.unwrap_or_else(|| Arc::clone(&self.unknown))
-    }
-}
-
-/// The trace is an example of the bucket, where it can be looked at.
-fn record(series: &Histogram, took: Duration, trace: &TraceContext) {
-    let seconds = took.as_secs_f64();
-    if trace.is_sampled() {
-        series.record_in(seconds, trace.trace_id(), trace.span_id());
-    } else {
-        series.record(seconds);
-    }
-}
-
-impl<T: Clone> Seen<T> {
-    /// The one of this name, made if there is room for it.
-    fn get(&self, name: &str, make: impl FnOnce(&str) -> T) -> Option<T> {
-        if let Some(found) = self.all.load().get(name) {
-            return Some(found.clone());
-        }
-        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.all.load_full();
-        if let Some(found) = known.get(name) {
-            return Some(found.clone());
-        }
-        if known.len() >= ROUTES {
-            return None;
-        }
-        let new = make(name);
-        let mut more = HashMap::clone(&known);
-        more.insert(name.into(), new.clone());
-        self.all.store(Arc::new(more));
-        Some(new)
-    }
-}
-
-impl<T> Default for Seen<T> {
-    fn default() -> Self {
-        Self { all: ArcSwap::default(), growing: Mutex::new(()) }
     }
 }
 
