@@ -76,8 +76,9 @@ impl Load {
             }
         };
         if timeout(PATIENCE, wait).await.is_err() {
+            let good = good();
             let calls = self.shared.calls.lock().unwrap();
-            panic!("{} of {until} calls went well; the last: {:?}", good(), calls.last());
+            panic!("{good} of {until} calls went well; the last: {:?}", calls.last());
         }
     }
 
