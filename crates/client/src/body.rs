@@ -24,17 +24,46 @@ use crate::{
 /// stream. An explicit deadline bounds it. What its trailers say counts for the endpoint.
 pub(crate) fn from_wire(
     incoming: Incoming,
-    mut in_flight: InFlight,
-    slot: Option<Slot>,
+    mut hold: Hold,
     seen: Option<observe::Attempt>,
     deadline: Deadline,
 ) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
-        in_flight.trailers(&HeaderMap::new());
+        hold.ended_by(&HeaderMap::new());
         return Body::empty();
     }
-    let hold = Some((in_flight, slot));
-    Body::new(Held { inner: Some(incoming), hold, seen, deadline: explicit(deadline), timer: None })
+    let (hold, deadline) = (Some(hold), explicit(deadline));
+    Body::new(Held { inner: Some(incoming), hold, seen, deadline, timer: None })
+}
+
+/// What a request has taken, until its answer is read.
+pub(crate) struct Hold {
+    pub(crate) in_flight: InFlight,
+    pub(crate) _slot: Option<Slot>,
+    /// What it pays into the budget if its trailers say that it succeeded.
+    pub(crate) pays: Option<f64>,
+}
+
+impl Hold {
+    /// What the trailers say counts; none are without a status.
+    fn ended_by(&mut self, trailers: &HeaderMap) {
+        self.in_flight.trailers(trailers);
+        let place = self.in_flight.place();
+        match answer::outcome(StatusCode::OK, trailers) {
+            Outcome::Success => {
+                if let (Some(share), Some(budget), Some(_)) =
+                    (self.pays.take(), place.budget.get(), answer::grpc_code(trailers))
+                {
+                    budget.deposit(share);
+                }
+            }
+            Outcome::Refused | Outcome::Failure => {
+                if let Pushback::After(delay) = answer::pushback(trailers) {
+                    place.push_back(delay);
+                }
+            }
+        }
+    }
 }
 
 /// The body of an answer from this process; an explicit deadline bounds it.
@@ -44,16 +73,6 @@ pub(crate) fn from_process(body: Body, seen: Option<observe::Attempt>, deadline:
         return body;
     }
     Body::new(Held { inner: Some(body), hold: None, seen, deadline, timer: None })
-}
-
-/// What the trailers of an answer say of its endpoint.
-fn ended_by(trailers: &HeaderMap, in_flight: &mut InFlight) {
-    in_flight.trailers(trailers);
-    if answer::outcome(StatusCode::OK, trailers) != Outcome::Success
-        && let Pushback::After(delay) = answer::pushback(trailers)
-    {
-        in_flight.place().push_back(delay);
-    }
 }
 
 /// The body of an answer whose trailers say how the call went; tells the breaker. Given up before its end it says nothing,
@@ -121,7 +140,7 @@ pin_project! {
         // Until the deadline has passed.
         #[pin]
         inner: Option<B>,
-        hold: Option<(InFlight, Option<Slot>)>,
+        hold: Option<Hold>,
         // What observes the attempt: it ends with the body.
         seen: Option<observe::Attempt>,
         deadline: Option<Deadline>,
@@ -159,8 +178,8 @@ where
             };
             if over {
                 this.inner.set(None);
-                if let Some((mut in_flight, _)) = this.hold.take() {
-                    in_flight.expired();
+                if let Some(mut hold) = this.hold.take() {
+                    hold.in_flight.expired();
                 }
                 if let Some(mut seen) = this.seen.take() {
                     seen.failed(observe::Failure::Timeout);
@@ -176,16 +195,16 @@ where
                 None => {}
             }
         }
-        if let Some((in_flight, _)) = this.hold {
+        if let Some(hold) = this.hold {
             match &frame {
-                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| ended_by(map, in_flight)),
-                Some(Err(_)) => in_flight.failed(),
-                None => in_flight.trailers(&HeaderMap::new()),
+                Some(Ok(frame)) => frame.trailers_ref().into_iter().for_each(|map| hold.ended_by(map)),
+                Some(Err(_)) => hold.in_flight.failed(),
+                None => hold.ended_by(&HeaderMap::new()),
             }
         }
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
-            if let (Some((mut in_flight, _)), Some(Ok(_))) = (this.hold.take(), &frame) {
-                in_flight.trailers(&HeaderMap::new());
+            if let (Some(mut hold), Some(Ok(_))) = (this.hold.take(), &frame) {
+                hold.ended_by(&HeaderMap::new());
             }
             *this.deadline = None;
             *this.seen = None;

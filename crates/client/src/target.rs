@@ -1,6 +1,6 @@
 //! One service that is called: how calls to it are made, and the choice among its endpoints.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
@@ -49,6 +49,8 @@ pub(crate) struct Policy {
 pub(crate) struct Kept {
     pub(crate) pools: Pools,
     pub(crate) limit: Limit,
+    /// That of the service, for answers which say at their end whether they pay into it.
+    pub(crate) budget: OnceLock<Budget>,
 }
 
 impl Target {

@@ -278,6 +278,23 @@ async fn what_trailers_say_ejects_an_endpoint_and_opens_the_breaker() {
 }
 
 #[tokio::test]
+async fn only_what_succeeds_by_its_trailers_pays_for_repeats() {
+    let cases: [(Answer, u64); 3] = [
+        (|| grpc_message_and("0", &[]), 20),
+        (|| grpc_message_and("13", &[]), 10),
+        (grpc_without_status, 10),
+    ];
+    for (answer, budget) in cases {
+        let one = Scripted::start(vec![answer]).await;
+        let client = client([one.server.endpoint()], |_| {});
+        for _ in 0..50 {
+            call_grpc(&client, false).await.into_body().collect().await.unwrap();
+        }
+        assert_eq!(client.targets()[0].budget, budget);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_given_up_before_its_trailers_says_nothing() {
     let unavailable: Answer = || grpc_message_and("14", &[]);
     let one = Scripted::start(vec![unavailable]).await;

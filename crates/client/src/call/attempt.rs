@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     balance::Key,
-    body,
+    body::{self, Hold},
     client::Inner,
     error::Error,
     limit::Slot,
@@ -177,7 +177,12 @@ impl Scene<'_> {
             seen.answered(head.status, &head.headers, head.version);
         }
         let outcome = answer::outcome(head.status, &head.headers);
-        if outcome == Outcome::Success {
+        let mut pays = None;
+        if outcome == Outcome::Success && answer::says_later(head.status, &head.headers) {
+            // A clone a call would be a line that all workers write.
+            member.place.budget.get_or_init(|| self.target.budget.clone());
+            pays = Some(retry.budget);
+        } else if outcome == Outcome::Success {
             self.target.budget.deposit(retry.budget);
         } else {
             // A fast refusal says nothing about how long answers take.
@@ -188,7 +193,8 @@ impl Scene<'_> {
         }
         drop(running);
         let slot = slot.and_then(|slot| slot.answered(outcome != Outcome::Success));
-        let body = body::from_wire(incoming, in_flight, slot, seen, self.deadline);
+        let hold = Hold { in_flight, _slot: slot, pays };
+        let body = body::from_wire(incoming, hold, seen, self.deadline);
         let mut response = Response::from_parts(head, body);
         if self.repeats_answers()
             && let Some(pushback) = refusal(retry, &mut response).await
