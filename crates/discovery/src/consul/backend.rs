@@ -381,7 +381,7 @@ fn unexpected(what: &str, status: StatusCode, said: &str) -> Failure {
 }
 
 fn told(what: &str, error: &api::Failure) -> Failure {
-    Failure::new(format_args!("{what}: {error}"))
+    Failure::new(format_args!("{what}: {error}")).explained(Consul::NAME, None)
 }
 
 #[cfg(test)]

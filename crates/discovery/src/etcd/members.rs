@@ -110,7 +110,16 @@ impl Attempt<'_> {
         if status.code() == Code::Unauthenticated {
             *self.members.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        Failure::of(what, status)
+        let refused = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => true,
+            // etcd says so of wrong credentials, and where it wants some and was shown none.
+            Code::InvalidArgument => {
+                status.message().contains("authentication failed")
+                    || status.message().contains("user name is empty")
+            }
+            _ => false,
+        };
+        Failure::of(what, status).explained(Etcd::NAME, refused.then_some("`user` and `password`"))
     }
 
     async fn token(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {

@@ -151,7 +151,12 @@ impl Bucket {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         let client = options.connect(config.servers.as_slice()).await;
-        client.map_err(|error| Failure::of("connecting", &error))
+        client.map_err(|error| {
+            use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+            let refused = matches!(error.kind(), Authentication | AuthorizationViolation);
+            let keys = "`user` and `password`, `token` or `credentials_file`";
+            Failure::of("connecting", &error).explained(Nats::NAME, refused.then_some(keys))
+        })
     }
 
     /// A stream as key-value buckets are (NATS ADR-8). Made by hand: the client's own way wants to know things of the

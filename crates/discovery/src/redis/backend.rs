@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     config::Config,
-    connection::{Link, Pushed, Server},
+    connection::{Link, Pushed, Server, failure},
 };
 use crate::{
     ServiceName,
@@ -119,7 +119,7 @@ impl Redis {
         let link = self.server.link().await?;
         request(link.connection).await.map_err(|error| {
             self.server.drop_link();
-            Failure::of(what, &error)
+            failure(what, &error)
         })
     }
 
@@ -130,7 +130,7 @@ impl Redis {
         invocation.arg(most).arg(longest);
         let listing: Vec<redis::Value> = invocation.invoke_async(&mut connection).await.map_err(|error| {
             self.server.drop_link();
-            Failure::of("listing registrations", &error)
+            failure("listing registrations", &error)
         })?;
         let entry = |entry: &[redis::Value]| match entry {
             [redis::Value::BulkString(id), redis::Value::Int(left), redis::Value::BulkString(value)] => {

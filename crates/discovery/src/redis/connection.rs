@@ -6,11 +6,13 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::sync::broadcast;
 
-use crate::remote::backend::{Failure, Timing};
+use super::backend::Redis;
+use crate::remote::backend::{Backend as _, Failure, Timing};
 
 /// How many changes a follower may be behind; one that is further behind reads anew.
 const BACKLOG: usize = 4096;
@@ -54,7 +56,7 @@ impl Server {
         if let Some(link) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(link);
         }
-        let link = self.connect().await.map_err(|error| Failure::of("connecting", &error))?;
+        let link = self.connect().await.map_err(|error| failure("connecting", &error))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
         Ok(link)
     }
@@ -98,6 +100,12 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("run", &self.run).finish_non_exhaustive()
     }
+}
+
+pub(super) fn failure(what: &str, error: &RedisError) -> Failure {
+    let refused = error.kind() == ErrorKind::AuthenticationFailed
+        || error.code().is_some_and(|code| ["NOAUTH", "NOPERM", "WRONGPASS"].contains(&code));
+    Failure::of(what, error).explained(Redis::NAME, refused.then_some("`user` and `password`"))
 }
 
 /// A push of ours: the pattern, the channel and the message.

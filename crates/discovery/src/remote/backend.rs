@@ -100,6 +100,22 @@ impl Failure {
         Self::new(format_args!("{what}: {}", Report::new(error)))
     }
 
+    /// With the settings that it has to do with: those of the credentials where they were refused, those of TLS where it
+    /// is about certificates. The libraries below have no types for the latter.
+    pub(crate) fn explained(mut self, registry: &str, refused: Option<&str>) -> Self {
+        let text = self.0.to_ascii_lowercase();
+        if let Some(keys) = refused {
+            self.0 +=
+                &format!("; expected credentials that the server accepts: {keys} of `discovery.{registry}`");
+        } else if text.contains("certificate") || text.contains("tls") {
+            self.0 += &format!(
+                "; expected certificates that both sides accept: `ca_file`, `certificate_file` and `key_file` of \
+                 `discovery.{registry}.tls`"
+            );
+        }
+        self
+    }
+
     /// `what` was not answered in time.
     pub(crate) fn elapsed(what: &str, bound: Duration) -> Self {
         Self::new(format_args!("{what}: no answer within {bound:?}"))

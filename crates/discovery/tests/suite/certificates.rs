@@ -17,7 +17,8 @@ impl Certificates {
         let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "an authority");
+        // An authority is found by its name before its key is looked at.
+        authority.distinguished_name.push(DnType::CommonName, folder.path().display().to_string());
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         write("ca.pem", authority.pem());
         let purposes = [
@@ -37,6 +38,12 @@ impl Certificates {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// As it stands in arguments.
+    #[cfg(any(feature = "etcd", feature = "nats", feature = "redis"))]
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.file(name).display().to_string()
     }
 
     /// Trust in the authority.

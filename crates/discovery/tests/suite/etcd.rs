@@ -3,15 +3,19 @@
 use std::{net::SocketAddr, path::Path};
 
 use mainstay_core::config;
-use mainstay_discovery::{Config, registry::Kind};
+use mainstay_discovery::{
+    Config,
+    registry::{Kind, Tls},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
 use crate::{
+    certificates::Certificates,
     proxy::Proxy,
-    running::{Running, Software},
+    running::{Running, Software, is_refused},
     world::{Outage as _, Vigil, World as _, endpoint, hosts, name, until_hosts, until_told, within},
 };
 
@@ -129,7 +133,7 @@ async fn a_user_and_a_token_that_is_lost_are_used_and_a_wrong_password_is_told()
     let wrong = with("wrong").await;
     let _lease = wrong.registry.register(&name("orders"), endpoint("b")).unwrap();
     let told = until_told(&wrong, "authentic").await;
-    assert!(!told.contains("wrong"), "{told}");
+    assert!(told.contains("`password` of `discovery.etcd`") && !told.contains("wrong"), "{told}");
 
     let right = with("secret").await;
     let watch = right.registry.resolve(&name("orders"));
@@ -141,4 +145,37 @@ async fn a_user_and_a_token_that_is_lost_are_used_and_a_wrong_password_is_told()
     let _second = right.registry.register(&name("orders"), endpoint("c")).unwrap();
     until_hosts(&watch, &["a", "c"]).await;
     assert_eq!(hosts(&watch), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_and_an_unknown_one_is_told() {
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+    let options = [
+        ("cert-file", certificates.path("server.pem")),
+        ("key-file", certificates.path("server.key")),
+        ("trusted-ca-file", certificates.path("ca.pem")),
+        // It wants to see a certificate.
+        ("client-cert-auth", "true".to_owned()),
+    ];
+    let options = options.map(|(option, value)| format!("--{option}={value}")).to_vec();
+    let world = Running::<Etcd>::start_with(move |_, ports| {
+        let client = format!("https://127.0.0.1:{}", ports[0]);
+        let urls =
+            ["listen-client-urls", "advertise-client-urls"].map(|option| format!("--{option}={client}"));
+        options.iter().cloned().chain(urls).collect()
+    })
+    .await;
+    let with = |tls: Tls| {
+        world.process_with(move |config, address| {
+            config.etcd.endpoints = vec![format!("https://{address}")];
+            config.etcd.tls = tls;
+        })
+    };
+    let known = with(certificates.showing()).await;
+    let watch = known.registry.resolve(&name("orders"));
+    let _lease = known.registry.register(&name("orders"), endpoint("a")).unwrap();
+    until_hosts(&watch, &["a"]).await;
+    for tls in [certificates.trusting(), strangers.showing(), Tls::default()] {
+        is_refused(&with(tls).await, &["discovery.etcd.tls"]).await;
+    }
 }

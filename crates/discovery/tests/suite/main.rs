@@ -38,7 +38,7 @@ mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 
-#[cfg(feature = "consul")]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "nats", feature = "redis"))]
 mod certificates;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "nats", feature = "redis"))]
 mod leases;

@@ -3,11 +3,15 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use mainstay_core::config;
-use mainstay_discovery::{Config, registry::Kind};
+use mainstay_discovery::{
+    Config,
+    registry::{Kind, Tls},
+};
 
 use crate::{
-    running::{Running, Software, TTL},
-    world::{name, until_told},
+    certificates::Certificates,
+    running::{Running, Software, TTL, is_refused},
+    world::{endpoint, name, until_hosts, until_told},
 };
 
 struct Nats;
@@ -58,5 +62,59 @@ async fn a_bucket_that_forgets_too_early_or_never_is_refused_with_the_reason() {
         let watch = process.registry.resolve(&name("orders"));
         until_told(&process, told).await;
         assert!(!watch.is_settled());
+    }
+}
+
+#[tokio::test]
+async fn users_tokens_and_certificates_are_shown_and_what_is_refused_is_told() {
+    type Change = fn(&mut Config);
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+    let tls = [
+        ("--tlscert", certificates.path("server.pem")),
+        ("--tlskey", certificates.path("server.key")),
+        // It wants to see a certificate.
+        ("--tlscacert", certificates.path("ca.pem")),
+    ];
+    let tls =
+        [["--tlsverify".to_owned()].to_vec(), tls.map(|(option, value)| [option.to_owned(), value]).concat()];
+    let tls = tls.concat();
+    let user: Change = |config| {
+        config.nats.user = Some("shop".to_owned());
+        config.nats.password = Some("secret".into());
+    };
+    let wrong_user: Change = |config| {
+        config.nats.user = Some("shop".to_owned());
+        config.nats.password = Some("wrong-1".into());
+    };
+    let token: Change = |config| config.nats.token = Some("secret".into());
+    let wrong_token: Change = |config| config.nats.token = Some("wrong-2".into());
+    let ways = [
+        (["--user", "shop", "--pass", "secret"].as_slice(), user, [wrong_user, |_| ()]),
+        (["--auth", "secret"].as_slice(), token, [wrong_token, |_| ()]),
+    ];
+    for (arguments, right, wrong) in ways {
+        let tls = tls.clone();
+        let world = Running::<Nats>::start_with(move |_, _| {
+            arguments.iter().map(|argument| (*argument).to_owned()).chain(tls.iter().cloned()).collect()
+        })
+        .await;
+        let with = |change: Change, tls: Tls| {
+            world.process_with(move |config, address| {
+                config.nats.servers = vec![format!("tls://{address}")];
+                config.nats.tls = tls;
+                change(config);
+            })
+        };
+        let process = with(right, certificates.showing()).await;
+        let watch = process.registry.resolve(&name("orders"));
+        let _lease = process.registry.register(&name("orders"), endpoint("a")).unwrap();
+        until_hosts(&watch, &["a"]).await;
+        for wrong in wrong {
+            is_refused(&with(wrong, certificates.showing()).await, &["discovery.nats", "authorization"])
+                .await;
+        }
+        for tls in [certificates.trusting(), strangers.showing(), Tls::default()] {
+            is_refused(&with(right, tls).await, &["discovery.nats.tls"]).await;
+        }
     }
 }

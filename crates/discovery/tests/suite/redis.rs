@@ -3,10 +3,14 @@
 use std::{net::SocketAddr, path::Path};
 
 use mainstay_core::config;
-use mainstay_discovery::{Config, registry::Kind};
+use mainstay_discovery::{
+    Config,
+    registry::{Kind, Tls},
+};
 
 use crate::{
-    running::{Running, Software, TTL},
+    certificates::Certificates,
+    running::{Running, Software, TTL, is_refused},
     world::{Vigil, World as _, endpoint, hosts, name, until_hosts},
 };
 
@@ -71,4 +75,53 @@ async fn emptying_it_while_it_runs_is_made_good() {
     vigil.end().await;
     let late = world.process().await;
     until_hosts(&late.registry.resolve(&name("orders")), &["a"]).await;
+}
+
+#[tokio::test]
+async fn a_user_a_password_and_certificates_are_shown_and_what_is_refused_is_told() {
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+    let arguments = [
+        ("--requirepass", "secret".to_owned()),
+        ("--tls-ca-cert-file", certificates.path("ca.pem")),
+        ("--tls-cert-file", certificates.path("server.pem")),
+        ("--tls-key-file", certificates.path("server.key")),
+        // It wants to see a certificate.
+        ("--tls-auth-clients", "yes".to_owned()),
+    ];
+    let mut arguments = arguments.map(|(option, value)| [option.to_owned(), value]).concat();
+    let user = ["--user", "shop", "on", ">basket", "~mainstay:services*", "&mainstay:services:*", "+@all"];
+    arguments.extend(user.map(str::to_owned));
+    let world = Running::<Redis>::start_with(move |_, ports| {
+        // The port of all others, with TLS.
+        let port = ports[0].to_string();
+        let tls = ["--port".to_owned(), "0".to_owned(), "--tls-port".to_owned(), port];
+        arguments.iter().cloned().chain(tls).collect()
+    })
+    .await;
+    let with = |user: Option<&'static str>, password: Option<&'static str>, tls: Tls| {
+        world.process_with(move |config, address| {
+            config.redis.address = format!("rediss://{address}");
+            config.redis.user = user.map(str::to_owned);
+            config.redis.password = password.map(Into::into);
+            config.redis.tls = tls;
+        })
+    };
+    let showing = certificates.showing();
+    let default = with(None, Some("secret"), showing.clone()).await;
+    let watch = default.registry.resolve(&name("orders"));
+    let user = with(Some("shop"), Some("basket"), showing.clone()).await;
+    let _lease = user.registry.register(&name("orders"), endpoint("a")).unwrap();
+    until_hosts(&watch, &["a"]).await;
+
+    let refused: [(_, _, _, &[&str]); 6] = [
+        (Some("shop"), Some("wrong-1"), showing.clone(), &["discovery.redis", "WRONGPASS"]),
+        (None, Some("wrong-2"), showing.clone(), &["discovery.redis", "WRONGPASS"]),
+        (None, None, showing, &["discovery.redis", "NOAUTH"]),
+        (None, Some("secret"), certificates.trusting(), &["discovery.redis.tls"]),
+        (None, Some("secret"), strangers.showing(), &["discovery.redis.tls", "certificate"]),
+        (None, Some("secret"), Tls::default(), &["discovery.redis.tls", "certificate"]),
+    ];
+    for (user, password, tls, told) in refused {
+        is_refused(&with(user, password, tls).await, told).await;
+    }
 }

@@ -8,7 +8,7 @@ use mainstay_discovery::Config;
 use crate::{
     proxy::Proxy,
     server::Server,
-    world::{Outage, Process, Served, World},
+    world::{Outage, Process, Served, World, name, until_told},
 };
 
 /// How long entries live in them.
@@ -130,4 +130,15 @@ impl<S: Software> Served for Running<S> {
         let newer = br#"{"version":1,"address":"http://z:80","mood":{"good":true},"health":"tired"}"#;
         S::write(address, service, "newer", newer).await;
     }
+}
+
+/// Waits until the process is told all of `told`, and nothing that should stay with it.
+pub(crate) async fn is_refused(process: &Process, told: &[&str]) {
+    let watch = process.registry.resolve(&name("orders"));
+    let message = until_told(process, told[0]).await;
+    for part in told {
+        assert!(message.contains(part), "`{part}` is not in {message}");
+    }
+    assert!(!message.contains("wrong-") && !message.contains("secret"), "{message}");
+    assert!(!watch.is_settled(), "nobody has answered");
 }

@@ -280,7 +280,7 @@ async fn metadata_that_consul_does_not_take_is_refused_at_once() {
 
 #[tokio::test]
 async fn tls_wants_a_known_authority_and_shows_a_certificate() {
-    let certificates = Certificates::new();
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
     let world = Consul { agent: Agent::start(Some(acceptor(&certificates))).await };
     let with = |tls| {
         world.process_with(|config| {
@@ -296,13 +296,13 @@ async fn tls_wants_a_known_authority_and_shows_a_certificate() {
 
     let nobody = with(certificates.trusting()).await;
     let _watch = nobody.registry.resolve(&name("orders"));
-    until_told(&nobody, "ertificate").await;
-    let stranger = with(Certificates::new().showing()).await;
+    until_told(&nobody, "discovery.consul.tls").await;
+    let stranger = with(strangers.showing()).await;
     let _watch = stranger.registry.resolve(&name("orders"));
-    until_told(&stranger, "ertificate").await;
+    until_told(&stranger, "UnknownIssuer").await;
     let system = with(mainstay_discovery::registry::Tls::default()).await;
     let _watch = system.registry.resolve(&name("orders"));
-    until_told(&system, "ertificate").await;
+    until_told(&system, "UnknownIssuer").await;
 }
 
 /// Of a server that wants to see a certificate.
