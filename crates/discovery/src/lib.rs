@@ -41,6 +41,15 @@
 
 #[cfg(any(feature = "consul", feature = "kubernetes"))]
 mod api;
+#[cfg(any(
+    feature = "consul",
+    feature = "dns",
+    feature = "etcd",
+    feature = "kubernetes",
+    feature = "nats",
+    feature = "redis"
+))]
+mod backoff;
 pub mod consul;
 pub mod dns;
 pub mod endpoint;

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     ServiceName,
-    lookup::{Backoff, Listing, Lookup, Source},
+    backoff::Backoff,
+    lookup::{Listing, Lookup, Source},
     registry::{Registry, Unusable},
 };
 

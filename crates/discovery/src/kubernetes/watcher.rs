@@ -20,7 +20,8 @@ use super::{
 use crate::{
     ServiceName,
     api::{Answer, Api, Failure, encoded, sensitive},
-    lookup::{Backoff, Listing, Lookup, Source},
+    backoff::Backoff,
+    lookup::{Listing, Lookup, Source},
     origin::Origin,
     registry::{Registry, Tls, Unusable},
 };

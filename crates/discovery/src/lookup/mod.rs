@@ -3,7 +3,6 @@
 //! Nothing is registered in them: the one who runs the service writes them, be it by hand or by a platform. What was
 //! known of a name stays its endpoints while the registry does not answer.
 
-mod backoff;
 mod listing;
 
 use std::{
@@ -19,7 +18,6 @@ use mainstay_core::task::Tasks;
 use tokio::{runtime::Handle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use backoff::Backoff;
 pub(crate) use listing::Listing;
 
 use crate::{

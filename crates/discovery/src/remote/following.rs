@@ -11,11 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     Shared,
     backend::{Backend, Failure},
-    backoff::Backoff,
     changes::Changes,
     journal::Standing,
 };
-use crate::{ServiceName, Watch, registry, watch::Publisher};
+use crate::{ServiceName, Watch, backoff::Backoff, registry, watch::Publisher};
 
 /// How long a name is followed after the last watch of it is gone.
 pub(super) const LINGER: Duration = Duration::from_secs(60);

@@ -13,7 +13,6 @@
 //! Nothing here waits for a server on behalf of a caller: registering and resolving return at once.
 
 pub(crate) mod backend;
-mod backoff;
 mod cache;
 pub(crate) mod changes;
 mod following;

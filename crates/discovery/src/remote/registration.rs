@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     backend::{Backend, Entry, Failure, bounded},
-    backoff::Backoff,
     journal::Standing,
 };
+use crate::backoff::Backoff;
 
 /// A registration, as its task and its lease share it.
 #[derive(Debug)]
