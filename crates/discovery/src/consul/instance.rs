@@ -240,7 +240,10 @@ mod tests {
             (json!({"ID": "x", "Address": "0.0.0.0", "Port": 80}), "0.0.0.0"),
             (json!({"ID": "x", "Address": "a", "Port": 0}), "address"),
             (json!({"ID": "x", "Address": "a/b", "Port": 80}), "address"),
-            (json!({"ID": "x", "Address": "a", "Port": 80, "Meta": {"mainstay-scheme": "unix"}}), "address"),
+            (
+                json!({"ID": "x", "Address": "a", "Port": 80, "Meta": {"mainstay-scheme": "unix"}}),
+                "Unix socket",
+            ),
             (json!({"ID": "x", "Address": "a", "Port": 80, "Meta": {"mainstay-version": "2"}}), "version"),
             (json!({"ID": "x", "Address": "a", "Port": 80, "Meta": {"mainstay-version": "?"}}), "version"),
             (
