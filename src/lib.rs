@@ -45,4 +45,4 @@ pub use client::Client;
 pub use grpc::GrpcService;
 pub use host::{Addresses, Host, HostError, Misfit, Running};
 pub use service::{Service, ServiceContext};
-pub use settings::{BodySettings, HostSettings, ServiceSettings, Settings};
+pub use settings::{BodySettings, HostSettings, InProcess, ServiceSettings, Settings};

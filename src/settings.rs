@@ -68,6 +68,25 @@ impl Default for BodySettings {
 pub struct HostSettings {
     /// The names of the services that this process runs, of those that the program has. Default: all of them.
     pub services: Option<Vec<String>>,
+    /// The name of this process among its copies, such as that of its pod or machine. It stands in what is registered
+    /// (metadata `instance`), and which endpoints this process uses where it uses a subset (`client.balance.subset`)
+    /// depends on it: the same ones after a restart. Default: none, and another subset after each start.
+    pub instance: Option<String>,
+    /// How services that run here reach each other. Default `call`.
+    pub in_process: InProcess,
+}
+
+/// How the services of one process reach each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum InProcess {
+    /// As functions, without a socket.
+    #[default]
+    Call,
+    /// Over a socket on loopback for each service, by the same client and server as between processes: for tests of
+    /// what will be split, which then meet header serialisation, framing, bounds and cancellation.
+    Wire,
 }
 
 /// What the framework can be told of one service.
@@ -85,6 +104,10 @@ pub struct ServiceSettings {
 
 impl Section for Settings {
     fn check(&self, findings: &mut Findings) {
+        let instance = self.host.instance.as_deref().unwrap_or("one");
+        if !(1..=128).contains(&instance.len()) || instance.chars().any(char::is_control) {
+            findings.reject("host.instance", "a name of 1 to 128 bytes, without control characters");
+        }
         findings.within("server", |findings| self.server.check(findings));
         findings.within("admin", |findings| self.admin.check(findings));
         findings.within("lifecycle", |findings| self.lifecycle.check(findings));

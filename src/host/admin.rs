@@ -51,18 +51,25 @@ impl Component for Admin {
             let address = bound.get_or_init(|| address);
             tracing::info!(listener = "admin", %address, "listening");
         }
-        // Not the drain of the process: it answers until everything else has stopped.
-        let (drainer, drain) = Drain::channel();
-        let (routes, stopping) = (routes.clone(), context.tasks().stopping());
-        context.keep(async move {
-            let serving = server.serve(move |_| routes.clone(), drain);
-            let stop = async move {
-                stopping.cancelled().await;
-                drainer.advance(Phase::Cut);
-            };
-            tokio::join!(serving, stop);
-            Ok(())
-        });
+        let routes = routes.clone();
+        to_the_end(&context, |drain| server.serve(move |_| routes.clone(), drain));
         Ok(())
     }
+}
+
+/// Serves until everything else has stopped, and not by the drain of the process.
+pub(super) fn to_the_end<F>(context: &lifecycle::Context, serve: impl FnOnce(Drain) -> F)
+where
+    F: Future<Output = server::Summary> + Send + 'static,
+{
+    let (drainer, drain) = Drain::channel();
+    let (serving, stopping) = (serve(drain), context.tasks().stopping());
+    context.keep(async move {
+        let stop = async move {
+            stopping.cancelled().await;
+            drainer.advance(Phase::Cut);
+        };
+        tokio::join!(serving, stop);
+        Ok(())
+    });
 }

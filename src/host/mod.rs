@@ -10,6 +10,7 @@ mod running;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::{ffi::OsString, fmt, io::Write, sync::Arc};
 

@@ -30,10 +30,12 @@ use super::{
     listener::{Listener, MAIN},
     registration::{Advertised, Registration},
     telemetry::{Sources, Telemetry},
+    wire::Wire,
 };
 use crate::{
     Service, Settings,
     service::{Parts, ServiceContext},
+    settings::InProcess,
     stack::Stack,
 };
 
@@ -101,6 +103,9 @@ impl Plan {
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());
         }
+        if let Some(instance) = &settings.host.instance {
+            client = client.id(instance);
+        }
         let client = client.build(resolver.clone());
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
@@ -135,11 +140,19 @@ impl Plan {
             #[cfg(not(feature = "grpc"))]
             let routes = parts.router;
             let answers = stack.wrap(routes);
-            client.locals().insert(
-                &name,
-                MapResponse::new(answers.clone(), |answer: Response<_>| answer.map(Body::new)),
-            );
-            here.register(&name, Endpoint::in_process()).keep();
+            match settings.host.in_process {
+                InProcess::Call => {
+                    let service =
+                        MapResponse::new(answers.clone(), |answer: Response<_>| answer.map(Body::new));
+                    client.locals().insert(&name, service);
+                    here.register(&name, Endpoint::in_process()).keep();
+                }
+                InProcess::Wire => {
+                    let server = settings.server.clone();
+                    lifecycle =
+                        lifecycle.with(Wire::new(name.clone(), server, answers.clone(), here.clone()));
+                }
+            }
 
             let own = settings.services.get(name.as_str()).cloned().unwrap_or_default();
             let at = own.advertise.map(|Written(endpoint)| endpoint);
@@ -158,6 +171,7 @@ impl Plan {
             } else if takes_registrations {
                 tracing::info!(service = %name, "has no listener (services.NAME.address): other processes don't find it");
             }
+            parts.checks.into_iter().for_each(|check| health.register(check));
             lifecycle = parts
                 .components
                 .into_iter()
@@ -173,7 +187,9 @@ impl Plan {
         }
 
         if let Some(registry) = registry.as_ref().filter(|_| takes_registrations) {
-            let registration = Registration::new(registry.clone(), settings.discovery.clone(), advertised);
+            let instance = settings.host.instance.clone();
+            let (registry, discovery) = (registry.clone(), settings.discovery.clone());
+            let registration = Registration::new(registry, discovery, instance, advertised, health.clone());
             lifecycle = lifecycle.with(registration);
         }
 

@@ -1,24 +1,26 @@
 //! Lists the services of this process in its registry, as a component: after the listeners are open, and withdrawn
-//! before they close.
+//! before they close. In between what is listed follows readiness: others leave a process that is not ready alone,
+//! unless there is no other.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use mainstay_core::{
     Result,
+    health::Registry as Checks,
     lifecycle::{self, Component, Dependencies},
     server,
 };
-use mainstay_discovery::{self as discovery, Endpoint, Lease, Registry, ServiceName, registry};
+use mainstay_discovery::{
+    self as discovery, Endpoint, Health, Lease, Registry, ServiceName, Unregistrable, registry,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::listener::Listener;
 
 /// How long a start waits until others can find what was registered. Then the process is ready without: a registry that
-/// is away keeps nobody from serving those who know him otherwise.
+/// is away keeps nobody from serving those who know him otherwise. As long it is waited before what was listed is taken
+/// back for what is listed in its place.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a drain waits until the registry has taken note.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
@@ -30,8 +32,14 @@ pub(super) struct Registration(Arc<Inner>);
 struct Inner {
     registry: Arc<dyn Registry>,
     config: discovery::Config,
+    /// The name of this process among its copies.
+    instance: Option<String>,
     listeners: Vec<Advertised>,
-    leases: Mutex<Vec<Lease>>,
+    checks: Checks,
+    /// Told to take everything back.
+    withdraw: CancellationToken,
+    /// Nothing is listed any more.
+    withdrawn: CancellationToken,
 }
 
 /// A listener, and where others reach it if that was said.
@@ -56,9 +64,12 @@ impl Registration {
     pub(super) fn new(
         registry: Arc<dyn Registry>,
         config: discovery::Config,
+        instance: Option<String>,
         listeners: Vec<Advertised>,
+        checks: Checks,
     ) -> Self {
-        Self(Arc::new(Inner { registry, config, listeners, leases: Mutex::default() }))
+        let (withdraw, withdrawn) = (CancellationToken::new(), CancellationToken::new());
+        Self(Arc::new(Inner { registry, config, instance, listeners, checks, withdraw, withdrawn }))
     }
 }
 
@@ -72,31 +83,96 @@ impl Component for Registration {
         listeners.fold(Dependencies::everything(), Dependencies::and)
     }
 
-    async fn start(&self, _: lifecycle::Context) -> Result<()> {
-        let Inner { registry, config, listeners, leases } = &*self.0;
-        let mut registered = Vec::new();
-        for advertised in listeners {
+    async fn start(&self, context: lifecycle::Context) -> Result<()> {
+        let mut endpoints = Vec::new();
+        for advertised in &self.0.listeners {
             let service = advertised.listener.service_name();
-            let endpoint = endpoint(advertised, config, registry.as_ref()).await?;
+            let mut endpoint = endpoint(advertised, &self.0.config, self.0.registry.as_ref()).await?;
+            if let Some(instance) = &self.0.instance {
+                endpoint = endpoint.with_metadata("instance", instance);
+            }
             tracing::info!(%service, endpoint = %endpoint.place(), "registered");
-            registered.push(registry.register(service, endpoint)?);
+            endpoints.push((service.clone(), endpoint));
         }
-        let established = join_all(registered.iter().map(Lease::established));
-        if tokio::time::timeout(ESTABLISHED_WITHIN, established).await.is_err() {
-            let registry = registry.status().registry;
+        let mut listed = Listed { endpoints, health: self.0.health(), leases: Vec::new() };
+        listed.leases = listed.register(self.0.registry.as_ref(), listed.health)?;
+        if !listed.established().await {
+            let registry = self.0.registry.status().registry;
             tracing::warn!(registry, "the registry has not taken the registrations yet; it is tried on");
         }
-        *leases.lock().unwrap_or_else(PoisonError::into_inner) = registered;
+        let (inner, stopping) = (self.0.clone(), context.tasks().stopping());
+        context.serve(async move {
+            // However this ends, nobody waits for it any longer.
+            let _done = inner.withdrawn.clone().drop_guard();
+            let follow = inner.withdraw.run_until_cancelled(listed.follow(&inner));
+            stopping.run_until_cancelled(follow).await;
+            join_all(listed.leases.into_iter().map(Lease::withdraw)).await;
+            Ok(())
+        });
         Ok(())
     }
 
     async fn withdraw(&self) -> Result<()> {
-        let leases = std::mem::take(&mut *self.0.leases.lock().unwrap_or_else(PoisonError::into_inner));
-        let withdrawn = join_all(leases.into_iter().map(Lease::withdraw));
-        if tokio::time::timeout(WITHDRAWN_WITHIN, withdrawn).await.is_err() {
+        self.0.withdraw.cancel();
+        if tokio::time::timeout(WITHDRAWN_WITHIN, self.0.withdrawn.cancelled()).await.is_err() {
             tracing::warn!("the registry has not confirmed that the registrations are withdrawn");
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    /// What others are to be told.
+    fn health(&self) -> Health {
+        if self.checks.is_ready() { Health::Serving } else { Health::Failing }
+    }
+}
+
+/// What is listed.
+struct Listed {
+    endpoints: Vec<(ServiceName, Endpoint)>,
+    health: Health,
+    leases: Vec<Lease>,
+}
+
+impl Listed {
+    fn register(&self, registry: &dyn Registry, health: Health) -> Result<Vec<Lease>, Unregistrable> {
+        let register = |(service, endpoint): &(ServiceName, Endpoint)| {
+            registry.register(service, endpoint.clone().with_health(health))
+        };
+        self.endpoints.iter().map(register).collect()
+    }
+
+    /// Waits until others can find what is listed; whether they can.
+    async fn established(&self) -> bool {
+        let established = join_all(self.leases.iter().map(Lease::established));
+        tokio::time::timeout(ESTABLISHED_WITHIN, established).await.is_ok()
+    }
+
+    /// Lists the endpoints anew whenever readiness changes, and never as nothing in between: what was listed is taken
+    /// back when what takes its place is there.
+    async fn follow(&mut self, inner: &Inner) {
+        let mut changes = inner.checks.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let health = inner.health();
+            if health != self.health {
+                match self.register(inner.registry.as_ref(), health) {
+                    Ok(leases) => {
+                        let _before = std::mem::replace(&mut self.leases, leases);
+                        self.health = health;
+                        tracing::info!(?health, "listed anew: whether the process is ready has changed");
+                        self.established().await;
+                    }
+                    // As many as this process may have: they were taken once, so they will be again.
+                    Err(error) => tracing::warn!(%error, ?health, "can't be listed anew"),
+                }
+            }
+            if changes.changed().await.is_err() {
+                // Nothing will change any more: the checks are gone.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 

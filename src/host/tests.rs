@@ -156,6 +156,138 @@ fn only_a_developer_has_no_delay_unless_one_is_set() {
     assert_eq!(delay(profile("dev").set("drain.delay=1s")).as_secs(), 1);
 }
 
+#[tokio::test]
+async fn a_process_has_the_name_that_it_was_given_if_that_is_one() {
+    let named = |name: &str| host().service(Service::new("front")).set(format!("host.instance={name}"));
+    let (text, exit) = refused(named(&"x".repeat(129))).await;
+    assert!(text.contains("host.instance: wrong value"), "{text}");
+    assert_eq!(exit, Exit::Configuration);
+    named("front-7").start().await.unwrap().stop().await.unwrap();
+}
+
+/// Calls within a process, as functions and over real bytes.
+#[allow(clippy::disallowed_methods, reason = "tests own their tasks")]
+mod in_process {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use axum::{body::Body, extract::Request};
+    use mainstay_client::Client;
+    use tokio::sync::{Notify, mpsc};
+
+    use super::*;
+
+    fn both(back: &Router) -> [Host; 2] {
+        ["call", "wire"].map(|mode| {
+            let front = Service::new("front");
+            let back = Service::new("back").http(back.clone());
+            host().service(front).service(back).set(format!("host.in_process={mode}")).set("drain.delay=0s")
+        })
+    }
+
+    #[tokio::test]
+    async fn only_over_the_wire_do_the_server_and_its_bounds_stand_between() {
+        let back = Router::new().route("/", axum::routing::post(async |body: Body| body));
+        let mut seen = Vec::new();
+        for host in both(&back) {
+            let host = host.set("server.bounds.max_header_bytes=16KiB");
+            let running = host.start().await.unwrap();
+            let send = async |name: usize| {
+                let parts = futures_util::stream::iter([Ok::<_, std::io::Error>("one "), Ok("two")]);
+                let request = Request::post("http://back/").header("long", "x".repeat(name));
+                let answer =
+                    running.client().send(request.body(Body::from_stream(parts)).unwrap()).await.unwrap();
+                let status = answer.status().as_u16();
+                // RFC 9110 section 6.6.1: an origin server with a clock sends it. A function has no need to.
+                let is_dated = answer.headers().contains_key("date");
+                let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+                (status, is_dated, body)
+            };
+            let (status, is_dated, body) = send(1).await;
+            assert_eq!((status, &body[..]), (200, &b"one two"[..]));
+            let places = running.client().targets();
+            let place = serde_json::to_value(&places).unwrap().to_string();
+            seen.push((is_dated, send(20 * 1024).await.0, place.contains("in-process")));
+            running.stop().await.unwrap();
+        }
+        assert_eq!(seen, [(false, 200, true), (true, 431, false)]);
+    }
+
+    #[tokio::test]
+    async fn giving_up_reaches_the_callee_either_way() {
+        struct Dropped(mpsc::UnboundedSender<()>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        let (dropped, mut is_dropped) = mpsc::unbounded_channel();
+        let never = move || {
+            let _ = begun.send(());
+            let dropped = Dropped(dropped.clone());
+            async move {
+                std::future::pending::<()>().await;
+                drop(dropped);
+            }
+        };
+        for host in both(&Router::new().route("/", get(never))) {
+            let running = host.start().await.unwrap();
+            let client = running.client().clone();
+            let call = tokio::time::timeout(Duration::from_secs(30), async {
+                tokio::select! {
+                    _ = client.get("http://back/").send() => panic!("there is no answer"),
+                    begun = has_begun.recv() => begun.unwrap(),
+                }
+            });
+            call.await.unwrap();
+            let dropped = tokio::time::timeout(Duration::from_secs(30), is_dropped.recv()).await;
+            dropped.unwrap().unwrap();
+            running.stop().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_still_reaches_the_others_while_the_process_drains() {
+        for mode in ["call", "wire"] {
+            let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let calls = Arc::new(AtomicUsize::new(0));
+            let handler = {
+                let (begun, go) = (begun.clone(), go.clone());
+                move |client: Client| {
+                    let (begun, go) = (begun.clone(), go.clone());
+                    async move {
+                        begun.notify_one();
+                        go.notified().await;
+                        client.get("http://back/").send().await.unwrap().text().await.unwrap()
+                    }
+                }
+            };
+            let back = {
+                let calls = calls.clone();
+                async move || calls.fetch_add(1, Ordering::Relaxed).to_string()
+            };
+            let front = Service::new("front").http(Router::new().route("/", get(handler)));
+            let back = Service::new("back").http(Router::new().route("/", get(back)));
+            let host = host().service(front).service(back).set(format!("host.in_process={mode}"));
+            let running = host.set("drain.delay=0s").start().await.unwrap();
+            let door = mainstay_discovery::fixed::Fixed::new();
+            let door = Client::new(door.with("door", [running.address().unwrap().into()]).unwrap());
+            let request =
+                tokio::spawn(async move { door.get("http://door/").send().await.unwrap().text().await });
+            begun.notified().await;
+            let stopping = tokio::spawn(running.stop());
+            // Long past the announcement: the main listener has closed.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            go.notify_one();
+            assert_eq!(request.await.unwrap().unwrap(), "0");
+            stopping.await.unwrap().unwrap();
+        }
+    }
+}
+
 #[cfg(feature = "gossip")]
 mod gossip {
     use std::time::Duration;

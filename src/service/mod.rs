@@ -8,6 +8,7 @@ use axum::Router;
 use mainstay_core::{
     Result,
     config::{Section, Tree},
+    health::Check,
     lifecycle::{Component, DynComponent},
 };
 
@@ -41,6 +42,7 @@ type InContext = Box<dyn FnOnce(&ServiceContext) -> Result<Service> + Send>;
 pub(crate) struct Parts {
     pub(crate) router: Router,
     pub(crate) components: Vec<DynComponent>,
+    pub(crate) checks: Vec<Check>,
     #[cfg(feature = "grpc")]
     pub(crate) grpc: crate::grpc::Mounted,
     #[cfg(feature = "openapi")]
@@ -174,6 +176,13 @@ impl Service {
     pub fn public_openapi(self, path: impl Into<String>) -> Self {
         let path = path.into();
         self.with_parts(move |parts| parts.interface.publish(path))
+    }
+
+    /// Adds a check of health, which counts for the whole process. While a readiness check fails, `/readyz` says so and
+    /// the process is listed as failing in its registry: others call it only where they know no better one.
+    #[must_use]
+    pub fn check(self, check: Check) -> Self {
+        self.with_parts(move |parts| parts.checks.push(check))
     }
 
     /// Runs `component` with the service: started before it answers, stopped after it is drained.

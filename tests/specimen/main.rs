@@ -3,6 +3,7 @@
 
 mod grpc;
 mod http;
+mod ready;
 mod work;
 
 use mainstay::{Host, Service};
@@ -12,5 +13,6 @@ async fn main() -> mainstay::Result<()> {
     let name = std::env::var("SPECIMEN_NAME").unwrap_or_else(|_| "specimen".to_owned());
     let routes = http::routes().merge(work::routes());
     let specimen = Service::new(name).http(routes).grpc(grpc::echo()).descriptors(grpc::DESCRIPTORS);
+    let specimen = specimen.http(ready::routes()).check(ready::check());
     Host::new().service(specimen).run().await
 }
