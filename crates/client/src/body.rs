@@ -20,6 +20,10 @@ use crate::{
     target::InFlight,
 };
 
+/// What is left of an answer, in bytes, is not cut off where it is that little and there already: who gives up at the
+/// deadline says so after it.
+const SMALL: u64 = 64 * 1024;
+
 /// The body of an answer from the wire. Dropped before its end it closes the HTTP/1.1 connection, or resets the HTTP/2
 /// stream. An explicit deadline bounds it. What its trailers say counts for the endpoint.
 pub(crate) fn from_wire(
@@ -163,11 +167,12 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let is_small = http_body::Body::size_hint(&*inner).exact().is_some_and(|left| left <= SMALL);
         let polled = inner.as_mut().poll_frame(cx);
         if let Some(deadline) = this.deadline {
             let over = match polled {
                 // A peer that always has some more is bounded too.
-                Poll::Ready(Some(_)) => deadline.has_passed(),
+                Poll::Ready(Some(_)) => !is_small && deadline.has_passed(),
                 Poll::Ready(None) => false,
                 Poll::Pending => {
                     if this.timer.is_none() {

@@ -123,6 +123,22 @@ async fn a_deadline_holds_and_giving_up_drops_the_callee() {
     assert!(error.is_elapsed(), "{error:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_at_the_deadline_is_heard_after_it() {
+    let gives_up = |context: RequestContext| async move {
+        tokio::time::sleep_until(context.deadline().unwrap().at()).await;
+        (axum::http::StatusCode::GATEWAY_TIMEOUT, "it took too long")
+    };
+    let (client, _lease) = local(Router::new().route("/", get(gives_up)).layer(ContextLayer::default()));
+    // It travels in whole milliseconds: the callee gives up first.
+    let context = RequestContext::new().with_deadline(Deadline::after(Duration::from_micros(100_900)));
+    let request = Request::get("http://stock/").body(Body::empty()).unwrap();
+    let response = context.scope(client.send(request)).await.unwrap();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+    assert_eq!(body, "it took too long");
+}
+
 #[tokio::test]
 async fn services_that_call_each_other_in_a_loop_get_an_error_and_no_stack_overflow() {
     let names: [ServiceName; 2] = ["ping".parse().unwrap(), "pong".parse().unwrap()];
