@@ -4,11 +4,14 @@
 //! contract (`docs/contract.md`). It uses nothing else of the workspace, so that the judge shares no code with the
 //! judged.
 //!
+//! `mainstay inspect URL PAGE` shows what the admin listener of a running service says (`docs/admin.md`).
+//!
 //! `mainstay compat OLD NEW` says what of a service's new description breaks its callers (`docs/interfaces.md`), by the
 //! rules of `mainstay-interface`, which no running service uses.
 
 mod compat;
 mod conform;
+mod inspect;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Check a running service against the service contract, from outside
     Conform(Box<conform::Options>),
+    /// Show what the admin listener of a running service says: its health, endpoints, configuration
+    Inspect(inspect::Options),
     /// Tell what of a service's new OpenAPI description breaks those who call it by the old one
     Compat(compat::Options),
 }
@@ -34,6 +39,7 @@ enum Command {
 async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Conform(options) => conform::main(*options).await,
+        Command::Inspect(options) => inspect::main(&options).await,
         Command::Compat(options) => compat::main(&options),
     }
 }

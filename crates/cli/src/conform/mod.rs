@@ -20,9 +20,9 @@ mod report;
 mod runner;
 mod settings;
 mod subject;
-mod text;
-mod units;
-mod wire;
+pub(crate) mod text;
+pub(crate) mod units;
+pub(crate) mod wire;
 
 use std::{future::pending, process::ExitCode};
 

@@ -11,9 +11,9 @@ use tokio::{
 use super::{Endpoint, PATIENCE, Trouble};
 use crate::conform::text::{SHOWN, printable};
 
-/// What the suite is willing to hold of one answer.
+/// What is held of one answer at most; the endpoints of a large fleet are a page of megabytes.
 const MAX_HEAD: usize = 64 << 10;
-const MAX_BODY: usize = 1 << 20;
+const MAX_BODY: usize = 16 << 20;
 
 /// A request that the suite writes itself.
 #[derive(Debug, Clone)]
@@ -252,7 +252,7 @@ pub(super) async fn read_framed<R: AsyncRead + Unpin>(
     let length: usize =
         length.parse().map_err(|_| Trouble::Malformed(format!("content-length `{length}`")))?;
     if length > MAX_BODY {
-        return Err(Trouble::Unusable(format!("a body of {length} bytes, more than the suite reads")));
+        return Err(Trouble::Unusable(format!("a body of {length} bytes, more than is read")));
     }
     while buffer.len() < length {
         fill(reader, buffer).await?;
@@ -262,7 +262,7 @@ pub(super) async fn read_framed<R: AsyncRead + Unpin>(
 
 pub(super) async fn fill<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), Trouble> {
     if buffer.len() > MAX_HEAD + MAX_BODY {
-        return Err(Trouble::Unusable("a message longer than the suite reads".to_owned()));
+        return Err(Trouble::Unusable("a message longer than is read".to_owned()));
     }
     match reader.read_buf(buffer).await {
         Ok(0) => Err(Trouble::Closed),

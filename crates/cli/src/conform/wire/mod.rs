@@ -93,11 +93,11 @@ impl FromStr for Endpoint {
         let uri: http::Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(wrong("wants TLS, which the suite does not speak yet")),
+            Some("https") => return Err(wrong("wants TLS, which is not spoken here yet")),
             _ => return Err(wrong("has no `http://`")),
         }
         if uri.path_and_query().is_some_and(|path| path != "/") {
-            return Err(wrong("has a path; the suite chooses its own"));
+            return Err(wrong("has a path; which ones are asked for is known"));
         }
         let authority = uri.authority().ok_or_else(|| wrong("has no host"))?;
         if authority.as_str().contains('@') {
