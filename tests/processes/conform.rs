@@ -81,7 +81,10 @@ async fn the_specimen_keeps_every_clause() {
     ];
     let (dependencies, places) = stand_ins("dependency");
     let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
-    conforms(&format!("{specimen} --set request.default_timeout=3s --set '{places}'"), &arguments).await;
+    // It repeats what is refused, so that CALL 4 can see that it does so once.
+    let repeats = "--set 'client.retry.statuses=[503]'";
+    let command = format!("{specimen} {repeats} --set request.default_timeout=3s --set '{places}'");
+    conforms(&command, &arguments).await;
 }
 
 /// Two places where the suite stands in for `service`: the options, and the setting that has it found there.

@@ -68,6 +68,9 @@ async fn ask(method: &Method, port: u16) -> Result<Bytes, Box<dyn std::error::Er
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri("/items").header("host", "dependency");
     let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    if !answer.status().is_success() {
+        return Err(answer.status().to_string().into());
+    }
     Ok(answer.into_body().collect().await?.to_bytes())
 }
 
@@ -121,6 +124,8 @@ async fn one_that_repeats_everything_and_passes_nothing_on() {
         "CALL.2.budget",
         "CALL.2.unsafe",
         "CALL.3.ejected",
+        "CALL.4.once",
+        "CALL.4.passed-on",
         "DEADLINE.1.gives-up",
         "DEADLINE.1.passed-on",
         "TRACE.1.passed-on",

@@ -87,7 +87,22 @@ pub(crate) static CHECKS: &[Check] = &[
         [CallRoute, Dependencies],
         all_out
     ),
+    check!(
+        "CALL.4.once",
+        "a GET that arrived as a repeat and is refused is not repeated again",
+        [CallRoute, Dependency],
+        repeated_once
+    ),
+    check!(
+        "CALL.4.passed-on",
+        "a call for what arrived as a repeat says that it is one",
+        [CallRoute, Dependency],
+        attempt_passed_on
+    ),
 ];
+
+/// The field that says how often a request was sent before.
+const ATTEMPT: &str = "x-request-attempt";
 
 /// How long a service may avoid an endpoint that is well again.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -322,6 +337,36 @@ async fn all_out(subject: &Subject) -> Finding {
         format!("{calls:?} calls"),
     )
     .judge(if calls.contains(&0) { Err("one of them is not tried any more".to_owned()) } else { Ok(()) })
+}
+
+/// Whether the service repeats for an answer at all is its own choice: what arrived as a first attempt shows it.
+async fn repeated_once(subject: &Subject) -> Finding {
+    let mut calls = Vec::new();
+    let mut sent = String::new();
+    for attempt in ["0", "1"] {
+        calm(subject).await?;
+        behave(subject, Manner::Refuse);
+        sent = subject.send(&route(subject)?.request().with(ATTEMPT, attempt)).await.sent;
+        behave(subject, Manner::Answer);
+        calls.push(taken(subject));
+    }
+    let repeat = calls.pop().unwrap_or_default();
+    let came = format!("{}; for a first attempt: {}", shown(&repeat), shown(&calls.concat()));
+    Evidence::new(sent, "one call, answered with 503", came).judge(one(&repeat))
+}
+
+/// Else the next service of the chain would take it for a first attempt, and repeat it once more.
+async fn attempt_passed_on(subject: &Subject) -> Finding {
+    calm(subject).await?;
+    let sent = subject.send(&route(subject)?.request().with(ATTEMPT, "2")).await;
+    let calls = taken(subject);
+    let given = calls.first().and_then(|call| call.field(ATTEMPT));
+    let evidence = Evidence::new(sent.sent, format!("{ATTEMPT} above 0"), named(&calls, ATTEMPT));
+    evidence.judge(match given.as_deref().map(str::parse::<u32>) {
+        Some(Ok(attempt)) if attempt > 0 => Ok(()),
+        Some(_) => Err("it is taken for a first attempt there".to_owned()),
+        None => Err(format!("the call carries no {ATTEMPT}")),
+    })
 }
 
 /// Brings the dependency and the service's opinion of it back to good.

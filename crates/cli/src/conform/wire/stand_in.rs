@@ -29,6 +29,8 @@ const MOST_CALLS: usize = 10_000;
 pub(crate) enum Manner {
     /// 200 and the JSON `{}`.
     Answer,
+    /// 503, without saying when to come back.
+    Refuse,
     /// The connection is closed without an answer.
     Break,
     /// As `Break`, once; then `Answer`.
@@ -166,6 +168,10 @@ async fn serve(mut stream: TcpStream, state: &State) -> Result<(), Trouble> {
                 stream.write_all(answer).await?;
                 state.answered.store(true, Ordering::SeqCst);
             }
+            Manner::Refuse => {
+                let refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(refusal).await?;
+            }
             Manner::Break | Manner::BreakOnce => return Ok(()),
             Manner::BreakOff => {
                 let half =
@@ -237,6 +243,8 @@ mod tests {
         assert_eq!((calls.len(), calls[0].method.as_str(), calls[0].target.as_str()), (1, "POST", "/x"));
         assert_eq!(calls[0].field("X-Request-Id").as_deref(), Some("7"));
 
+        stand_in.behave(Manner::Refuse);
+        assert_eq!(exchange(&at, &request, PATIENCE).await.came.expect("an answer").status, 503);
         stand_in.behave(Manner::BreakOnce);
         assert!(matches!(exchange(&at, &request, PATIENCE).await.came, Err(Trouble::Closed)));
         assert!(exchange(&at, &request, PATIENCE).await.came.is_ok());
@@ -246,6 +254,6 @@ mod tests {
         let short = std::time::Duration::from_millis(100);
         assert!(matches!(exchange(&at, &request, short).await.came, Err(Trouble::Silent(_))));
         assert!(stand_in.is_let_go(PATIENCE).await);
-        assert_eq!(stand_in.take().len(), 4);
+        assert_eq!(stand_in.take().len(), 5);
     }
 }
