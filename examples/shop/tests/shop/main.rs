@@ -1,4 +1,5 @@
-//! The shop from outside: the real binary, as one process and as four.
+//! The shop from outside: the real binary, as one process, as one whose services call each other over real bytes, and
+//! as four.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +10,9 @@
 
 mod moving;
 mod process;
+mod same;
 mod shop;
+mod suite;
 
 /// What tonic generates from `proto/inventory.proto`.
 #[allow(
@@ -23,123 +26,37 @@ mod proto {
     tonic::include_proto!("shop.inventory.v1");
 }
 
-use std::time::Duration;
-
-use mainstay::axum::http::Method;
-use serde_json::Value;
-use tokio::task::JoinSet;
-
 use process::{Process, set};
-use shop::{Customer, Shape, Shop};
+use shop::{Shape, Shop};
+use suite::LUCKY;
 
-/// No bad luck.
-const LUCKY: (&str, &str) = ("app.payments.failure_rate", "0.0");
+/// Runs each test of the suite in each shape.
+macro_rules! in_every_shape {
+    ($($shape:ident = $is:expr),* ; $tests:tt) => { $( in_every_shape!(@ $shape $is; $tests); )* };
+    (@ $shape:ident $is:expr; { $($test:ident)* }) => {
+        mod $shape {
+            use crate::{shop::Shape, suite};
 
-/// The requests that the shop prints, one after the other, by curl.
-async fn printed_requests(shape: Shape) {
-    let mut shop = Shop::open(shape, &[LUCKY]);
-    let commands = shop.commands();
-    let (watching, commands): (Vec<_>, Vec<_>) =
-        commands.iter().partition(|command| command.contains("/orders/events"));
-    assert!(watching.len() == 1 && commands.len() >= 3, "{watching:?} {commands:?}");
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    suite::$test($is).await;
+                }
+            )*
+        }
+    };
+}
 
-    // Whoever watches must have begun before there is something to see.
-    let mut watching =
-        Process::line(&format!("{} --silent --show-error --verbose --max-time 60", watching[0]));
-    watching.find("head of the answer", |line| line.contains("text/event-stream").then_some(()));
-    let mut answers = Vec::new();
-    for command in commands {
-        let (status, output) =
-            Process::line(&format!("{command} --silent --show-error --fail-with-body")).wait();
-        assert!(status.success(), "{command}: {status}\n{output}");
-        answers
-            .push(serde_json::from_str::<Value>(&output).unwrap_or_else(|_| panic!("{command}: {output}")));
+in_every_shape! {
+    as_one_process = Shape::One, as_one_process_over_the_wire = Shape::Wire, as_four_processes = Shape::Four;
+    {
+        the_printed_requests_work
+        what_is_wrong_is_told
+        a_payment_that_fails_leaves_nothing_behind
+        a_rush_never_sells_what_is_not_there
+        an_order_that_was_cut_by_a_crash_is_undone
+        the_routes_that_misbehave_are_there_only_when_asked_for
     }
-    assert_eq!(answers[0]["products"].as_array().unwrap().len(), 4);
-    let placed = &answers[1];
-    assert_eq!(placed["status"], "paid", "{placed}");
-    assert_eq!(placed["total_cents"], 2 * 1_250 + 8_900, "{placed}");
-    assert_eq!(&answers[2]["orders"][0], placed, "the order is read back");
-    let event = watching.find("event", |line| line.strip_prefix("data: ").map(str::to_owned));
-    assert_eq!(serde_json::from_str::<Value>(&event).unwrap()["order"], placed["id"]);
-
-    let id = placed["id"].as_str().unwrap();
-    assert_eq!(&shop.get(&format!("/orders/{id}")).await.json, placed);
-    assert_eq!(shop.stock("mug").await, 98);
-
-    // The stream is told that the shop closes, and the shop does not wait for it.
-    shop.terminate();
-    watching.find("good-bye", |line| (line == "event: bye").then_some(()));
-    shop.ends_well();
-}
-
-#[tokio::test]
-async fn the_printed_requests_work_as_one_process() {
-    printed_requests(Shape::One).await;
-}
-
-#[tokio::test]
-async fn the_printed_requests_work_as_four_processes() {
-    printed_requests(Shape::Four).await;
-}
-
-/// What a customer does wrong, and what the shop says to it.
-async fn wrong_requests(shape: Shape) {
-    let shop = Shop::open(shape, &[LUCKY]);
-    shop.get("/products/ghost").await.is_problem(404, "there is no product `ghost`");
-    shop.get("/orders/none").await.is_problem(404, "there is no order `none`");
-    shop.get("/nowhere").await.is_problem(404, "no route has this path");
-    shop.get("/orders?limit=1000").await.is_problem(422, "");
-    shop.call(Method::DELETE, "/products", "").await.is_problem(405, "");
-    shop.order("ghost", 1, "tok_visa").await.is_problem(404, "there is no product `ghost`");
-    shop.order("globe", 4, "tok_visa")
-        .await
-        .is_problem(409, "not enough of `globe` in stock: 3 left, 4 wanted");
-
-    let declined = shop.order("globe", 3, "tok_declined").await;
-    declined.is_problem(422, "declined");
-    assert_eq!(declined.wrong_fields(), ["payment_token"]);
-    assert_eq!(shop.stock("globe").await, 3, "what was not paid is back");
-
-    let incomplete = shop.order("MUG!", 0, "tok_visa").await;
-    incomplete.is_problem(422, "");
-    assert_eq!(incomplete.wrong_fields(), ["items[0].sku", "items[0].quantity"]);
-    for (body, status, field) in [
-        ("{", 400, None),
-        (
-            r#"{"items": [{"sku": "mug", "quantity": "two"}], "payment_token": "x"}"#,
-            422,
-            Some("items[0].quantity"),
-        ),
-        (r#"{"items": [], "payment_token": "x", "discount": 1}"#, 422, Some("discount")),
-    ] {
-        let answer = shop.call(Method::POST, "/orders", body).await;
-        answer.is_problem(status, "");
-        assert!(field.is_none() || answer.wrong_fields() == [field.unwrap()], "{body}: {answer}");
-    }
-    shop.close();
-}
-
-#[tokio::test]
-async fn what_is_wrong_is_told_as_one_process() {
-    wrong_requests(Shape::One).await;
-}
-
-#[tokio::test]
-async fn what_is_wrong_is_told_as_four_processes() {
-    wrong_requests(Shape::Four).await;
-}
-
-#[tokio::test]
-async fn a_payment_that_fails_leaves_nothing_behind() {
-    let bad_luck = [("app.payments.failure_rate", "1.0"), ("app.payments.delay", "1ms")];
-    let shop = Shop::open(Shape::One, &bad_luck);
-    let answer = shop.order("globe", 2, "tok_visa").await;
-    answer.is_problem(503, "the payment did not go through: the order was not placed");
-    assert_eq!(shop.stock("globe").await, 3);
-    let orders = shop.get("/orders").await.json;
-    assert_eq!(orders["orders"][0]["status"], "failed", "{orders}");
-    shop.close();
 }
 
 #[tokio::test]
@@ -151,94 +68,6 @@ async fn with_payments_down_the_stock_is_back_at_once() {
     // Whether something was paid is not known yet, so the order is not over.
     let orders = shop.get("/orders").await.json;
     assert_eq!(orders["orders"][0]["status"], "pending", "{orders}");
-    shop.close();
-}
-
-/// Many customers at once, a few pieces, and payments that fail.
-async fn rush(shape: Shape) {
-    let values = [
-        ("app.inventory.stock.mug", "10"),
-        ("app.payments.failure_rate", "0.4"),
-        ("app.payments.delay", "2ms"),
-    ];
-    let shop = Shop::open(shape, &values);
-    let mut customers = JoinSet::new();
-    for _ in 0..40 {
-        let customer = Customer::clone(&shop);
-        customers.spawn(async move { customer.order("mug", 1, "tok_visa").await });
-    }
-    let mut paid = 0;
-    while let Some(answer) = customers.join_next().await {
-        let answer = answer.unwrap();
-        match answer.status {
-            201 => paid += 1,
-            409 | 503 => {}
-            _ => panic!("{answer}"),
-        }
-    }
-    assert!((1..=10).contains(&paid), "{paid} sold of 10");
-    assert_eq!(shop.stock("mug").await, 10 - paid);
-    let orders = shop.get("/orders?limit=100").await.json;
-    let orders = orders["orders"].as_array().unwrap();
-    let with_status = |status| orders.iter().filter(|order| order["status"] == status).count();
-    assert_eq!((with_status("paid"), with_status("failed")), (paid as usize, 40 - paid as usize));
-    shop.close();
-}
-
-#[tokio::test]
-async fn a_rush_never_sells_what_is_not_there_as_one_process() {
-    rush(Shape::One).await;
-}
-
-#[tokio::test]
-async fn a_rush_never_sells_what_is_not_there_as_four_processes() {
-    rush(Shape::Four).await;
-}
-
-#[tokio::test]
-async fn an_order_that_was_cut_by_a_crash_is_undone() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str| directory.path().join(name).display().to_string();
-    let (orders, inventory, payments) = (file("orders.db"), file("inventory.db"), file("payments.db"));
-    let files = [
-        ("app.orders.database", orders.as_str()),
-        ("app.inventory.database", inventory.as_str()),
-        ("app.payments.database", payments.as_str()),
-        ("app.orders.recover_after", "1s"),
-    ];
-    let values = |delay| [&files[..], &[LUCKY, ("app.payments.delay", delay)]].concat();
-
-    let shop = Shop::open(Shape::One, &values("1m"));
-    let customer = Customer::clone(&shop);
-    let order = tokio::spawn(async move { customer.order("globe", 2, "tok_visa").await });
-    while shop.stock("globe").await != 1 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    order.abort();
-    shop.kill();
-
-    let shop = Shop::open(Shape::One, &values("1ms"));
-    for polls in 0.. {
-        let orders = shop.get("/orders").await.json;
-        if orders["orders"][0]["status"] == "failed" {
-            break;
-        }
-        assert!(polls < 600, "{orders}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(shop.stock("globe").await, 3);
-    shop.close();
-}
-
-#[tokio::test]
-async fn the_routes_that_misbehave_are_there_only_when_asked_for() {
-    let shop = Shop::open(Shape::One, &[]);
-    shop.get("/debug/panic").await.is_problem(404, "");
-    shop.close();
-    let shop = Shop::open(Shape::One, &[("app.gateway.debug", "true")]);
-    assert_eq!(shop.get("/debug/slow?ms=1").await.status, 200);
-    shop.get("/debug/panic").await.is_problem(500, "");
-    assert_eq!(shop.get("/products").await.status, 200, "a panic costs one request");
     shop.close();
 }
 

@@ -78,12 +78,23 @@ impl Fleet {
 
 /// One request on a connection of its own: nothing on this side of the door sends anything twice.
 async fn ask(door: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
+    ask_with(door, method, path, "", body).await
+}
+
+/// With more header lines, each with its end.
+pub(crate) async fn ask_with(
+    door: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> Result<(u16, String), String> {
     let exchange = async {
         let mut stream = TcpStream::connect(door).await?;
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n{body}"
+             content-length: {length}\r\n{lines}\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();

@@ -1,8 +1,12 @@
-//! A shop that is open: as one process or as four, and what its customers do there.
+//! A shop that is open, in one of its shapes, and what its customers do there.
 
-use std::{fmt, ops::Deref, path::Path};
+use std::{fmt, net::SocketAddr, ops::Deref, path::Path};
 
-use mainstay::{Client, axum::http::Method, discovery::fixed::Fixed};
+use mainstay::{
+    Client,
+    axum::http::{HeaderMap, Method},
+    discovery::fixed::Fixed,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,6 +20,8 @@ use crate::{
 pub(crate) enum Shape {
     /// All services in one process, on embedded defaults.
     One,
+    /// The same, but what they call goes over real bytes.
+    Wire,
     /// Four processes that find each other through the files in `fleet/`.
     Four,
 }
@@ -33,6 +39,10 @@ impl Shop {
         let directory = tempfile::tempdir().expect("a directory");
         let mut processes = match shape {
             Shape::One => vec![Process::shop(&set(values))],
+            Shape::Wire => {
+                let values = [&[("host.in_process", "wire")], values].concat();
+                vec![Process::shop(&set(&values))]
+            }
             Shape::Four => fleet(directory.path(), values),
         };
         for process in &mut processes {
@@ -40,9 +50,9 @@ impl Shop {
         }
         let address =
             processes[0].find("address", |line| line.strip_prefix("The shop is open at ").map(str::to_owned));
-        let endpoint = address.parse().expect("an address");
-        let client = Client::new(Fixed::new().with("shop", [endpoint]).expect("a name"));
-        Self { processes, customer: Customer { client }, _directory: directory }
+        let door = address.strip_prefix("http://").and_then(|door| door.parse().ok()).expect("an address");
+        let client = Client::new(Fixed::new().with("shop", [SocketAddr::into(door)]).expect("a name"));
+        Self { processes, customer: Customer { door, client }, _directory: directory }
     }
 
     /// The commands that it prints.
@@ -95,23 +105,34 @@ impl Deref for Shop {
 /// Somebody at the door. Outlives the shop.
 #[derive(Clone)]
 pub(crate) struct Customer {
+    /// Where the shop listens.
+    pub(crate) door: SocketAddr,
     client: Client,
 }
 
 impl Customer {
     /// One request; the status and the JSON of the answer.
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<String>) -> Answer {
+        self.call_with(method, path, &[], body).await
+    }
+
+    /// With more header fields.
+    pub(crate) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Answer {
         let request = self.client.request(method, format!("http://shop{path}"));
         let request = request.header("content-type", "application/json").body(body.into());
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let answer = request.send().await.expect("an answer");
-        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
-        let status = answer.status().as_u16();
+        let (status, head) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.text().await.expect("a body");
-        Answer {
-            status,
-            kind: kind.unwrap_or_default(),
-            json: serde_json::from_str(&body).unwrap_or(Value::String(body)),
-        }
+        let kind = head.get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+        let kind = kind.unwrap_or_default();
+        Answer { status, head, kind, json: serde_json::from_str(&body).unwrap_or(Value::String(body)) }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -127,10 +148,16 @@ impl Customer {
 
     /// How much is left of a product: over gRPC, through the gateway.
     pub(crate) async fn stock(&self, sku: &str) -> u32 {
-        let mut inventory = InventoryClient::new(self.client.channel("shop"));
         let request = GetStockRequest { skus: vec![sku.to_owned()] };
-        let lines = inventory.get_stock(request).await.expect("an answer").into_inner().lines;
+        let lines = self.inventory().get_stock(request).await.expect("an answer").into_inner().lines;
         lines.iter().map(|line| line.quantity).sum()
+    }
+}
+
+impl Customer {
+    /// The stock, over gRPC.
+    pub(crate) fn inventory(&self) -> InventoryClient<mainstay::client::grpc::Channel> {
+        InventoryClient::new(self.client.channel("shop"))
     }
 }
 
@@ -162,6 +189,7 @@ fn fleet(directory: &Path, values: &[(&str, &str)]) -> Vec<Process> {
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) head: HeaderMap,
     pub(crate) kind: String,
     pub(crate) json: Value,
 }
