@@ -47,11 +47,7 @@ pub(super) fn read(loader: &Loader, gathered: Gathered) -> Result<Snapshot, Erro
         let part = parts.get(place).unwrap_or(&empty);
         match (tree.read)(part) {
             Ok(mut reading) => {
-                let mut findings_of_program = Findings::default();
-                for (_, check) in loader.checks.iter().filter(|(of, _)| of == place) {
-                    check(&reading.value, &mut findings_of_program);
-                }
-                reading.refused.extend(findings_of_program.refused);
+                reading.refused.extend(refused_by_program(loader, place, &reading.value));
                 // What a source failed to say may be just what is refused here.
                 let refused = reading.refused.into_iter().filter(|_| failed.is_empty());
                 findings.extend(
@@ -73,6 +69,15 @@ pub(super) fn read(loader: &Loader, gathered: Gathered) -> Result<Snapshot, Erro
         Some(errors) => Err(errors),
         None => Ok(Snapshot { profile, node, trees, files }),
     }
+}
+
+/// What the checks that the program added say of the tree at `place`.
+fn refused_by_program(loader: &Loader, place: &Key, value: &Value) -> Vec<(Key, String)> {
+    let mut findings = Findings::default();
+    for (_, check) in loader.checks.iter().filter(|(of, _)| of == place) {
+        check(value, &mut findings);
+    }
+    findings.refused
 }
 
 /// The values of each tree, and the keys that are in no tree.
@@ -202,27 +207,15 @@ impl Reader<'_> {
         }
     }
 
-    /// What a section's own check refused.
+    /// What a check refused: of the section, or of the program.
     fn refused(&self, place: &Key, key: &Key, expected: String, shown_tree: &serde_json::Value) -> Finding {
         let full = place.join(key);
         let secret = self.known.is_secret(&full);
-        let (origin, value) = match self.node.get(&full) {
-            Some(node) => (node.first_origin().cloned(), shown(node, secret)),
-            None => {
-                let pointer: String = key.segments().iter().map(pointer_part).collect();
-                let value =
-                    shown_tree.pointer(&pointer).filter(|value| !value.is_null()).map(|value| match value {
-                        serde_json::Value::Array(_) => "a list".to_owned(),
-                        serde_json::Value::Object(_) => "a table".to_owned(),
-                        _ if secret => REDACTED.to_owned(),
-                        scalar => scalar.to_string(),
-                    });
-                // An element of a list that was written as one text has no place of its own.
-                let list = full.parent().filter(|_| full.last_name().is_none());
-                let written = list.and_then(|list| self.node.get(&list));
-                (written.and_then(Node::first_origin).cloned(), value)
-            }
+        let value = match self.node.get(&full) {
+            Some(node) => shown(node, secret),
+            None => shown_default(key, shown_tree, secret),
         };
+        let origin = self.written_at(&full).and_then(Node::first_origin).cloned();
         Finding {
             key: full,
             problem: Problem::InvalidValue,
@@ -231,6 +224,13 @@ impl Reader<'_> {
             expected,
             suggestion: None,
         }
+    }
+
+    /// What was written at `key`; for an element of a list that was written as one text, which has no place of its own,
+    /// the list.
+    fn written_at(&self, key: &Key) -> Option<&Node> {
+        let list = || key.parent().filter(|_| key.last_name().is_none());
+        self.node.get(key).or_else(|| self.node.get(&list()?))
     }
 
     /// A key where there is only room for the places of trees.
@@ -270,6 +270,18 @@ fn shown(node: &Node, secret: bool) -> Option<String> {
     let text = node.shown()?;
     let hidden = secret || is_from_file(node);
     Some(if hidden { REDACTED.to_owned() } else { text })
+}
+
+/// A value that nobody wrote at `key`, as the tree has it.
+fn shown_default(key: &Key, shown_tree: &serde_json::Value, secret: bool) -> Option<String> {
+    let pointer: String = key.segments().iter().map(pointer_part).collect();
+    Some(match shown_tree.pointer(&pointer)? {
+        serde_json::Value::Null => return None,
+        serde_json::Value::Array(_) => "a list".to_owned(),
+        serde_json::Value::Object(_) => "a table".to_owned(),
+        _ if secret => REDACTED.to_owned(),
+        scalar => scalar.to_string(),
+    })
 }
 
 /// What somebody went to the trouble of keeping in a file of its own is not for the screen.
