@@ -1,6 +1,6 @@
 //! Arrays: item by item as far as either side tells them apart, then the rest.
 
-use super::{Break, Fitting};
+use super::{Fitting, Found, Meeting};
 use crate::{
     document::{Node, Unreadable},
     schema::expand::Conjunction,
@@ -8,30 +8,22 @@ use crate::{
 
 impl Fitting {
     /// The items that the reader's `prefixItems` are for.
-    pub(super) fn first_items<'d>(
-        &mut self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
+    pub(super) fn first_items<'d>(&mut self, meeting: Meeting<'_, 'd>) -> Found<'d> {
+        let Meeting { writer, reader, field } = meeting;
+        let mut breaks = Vec::new();
         let most = most_items(writer)?;
         for (index, item) in reader.elements("prefixItems")?.iter().enumerate().take(most) {
             let field = format!("{field}[{index}]");
             breaks.extend(self.fit(&items_at(writer, index)?, item, &field)?);
         }
-        Ok(())
+        Ok(breaks)
     }
 
     /// The items that the reader's `items` is for: all that have no schema in `prefixItems`.
-    pub(super) fn rest_of_items<'d>(
-        &mut self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
-        let Some(items) = reader.get("items") else { return Ok(()) };
+    pub(super) fn rest_of_items<'d>(&mut self, meeting: Meeting<'_, 'd>) -> Found<'d> {
+        let Meeting { writer, reader, field } = meeting;
+        let mut breaks = Vec::new();
+        let Some(items) = reader.get("items") else { return Ok(breaks) };
         let first = reader.elements("prefixItems")?.len();
         let (most, mut told_apart) = (most_items(writer)?, first);
         for node in writer {
@@ -43,7 +35,7 @@ impl Fitting {
         if most > told_apart {
             breaks.extend(self.fit(&items_at(writer, told_apart)?, &items, &format!("{field}[]"))?);
         }
-        Ok(())
+        Ok(breaks)
     }
 }
 

@@ -50,6 +50,17 @@ pub(crate) struct Break<'d> {
     pub(crate) why: String,
 }
 
+type Found<'d> = Result<Vec<Break<'d>>, Unreadable>;
+
+/// Where a keyword of one plain schema of the reader meets what is written.
+#[derive(Debug, Clone, Copy)]
+struct Meeting<'a, 'd> {
+    writer: &'a Conjunction<'d>,
+    reader: &'a Node<'d>,
+    /// Which part of the value it is.
+    field: &'a str,
+}
+
 /// Compares schemas in one direction.
 #[derive(Debug)]
 pub(crate) struct Fitting {
@@ -86,12 +97,7 @@ impl Fitting {
     }
 
     /// What may be written by all of `writer` together, and can't be read by `reader`.
-    pub(crate) fn fit<'d>(
-        &mut self,
-        writer: &[Node<'d>],
-        reader: &Node<'d>,
-        field: &str,
-    ) -> Result<Vec<Break<'d>>, Unreadable> {
+    pub(crate) fn fit<'d>(&mut self, writer: &[Node<'d>], reader: &Node<'d>, field: &str) -> Found<'d> {
         self.take_steps(1)?;
         let mut writers: Vec<usize> = writer.iter().map(Node::identity).collect();
         writers.sort_unstable();
@@ -126,12 +132,7 @@ impl Fitting {
         breaks
     }
 
-    fn alternatives<'d>(
-        &mut self,
-        writer: &[Node<'d>],
-        reader: &Node<'d>,
-        field: &str,
-    ) -> Result<Vec<Break<'d>>, Unreadable> {
+    fn alternatives<'d>(&mut self, writer: &[Node<'d>], reader: &Node<'d>, field: &str) -> Found<'d> {
         let readers = alternatives(reader)?;
         let mut breaks = Vec::new();
         for writer_only in alternatives_of_all(writer)? {
@@ -152,7 +153,7 @@ impl Fitting {
         writer: &Conjunction<'d>,
         readers: &[Conjunction<'d>],
         outer: &Break<'d>,
-    ) -> Result<Vec<Break<'d>>, Unreadable> {
+    ) -> Found<'d> {
         let (mut breaks, mut unread) = (Vec::new(), Vec::new());
         if let Some(values) = self.finite(writer)? {
             for value in values {
@@ -199,12 +200,13 @@ impl Fitting {
         kind: Type,
         readers: &Conjunction<'d>,
         field: &str,
-    ) -> Result<Vec<Break<'d>>, Unreadable> {
+    ) -> Found<'d> {
         let mut breaks = Vec::new();
         if kind == Type::Object && self.direction == Direction::Request {
-            self.unheard(writer, readers, field, &mut breaks)?;
+            breaks.extend(self.unheard(writer, readers, field)?);
         }
         for reader in readers {
+            let meeting = Meeting { writer, reader, field };
             for keyword in reader.object()?.keys().filter(|keyword| !is_annotation(keyword)) {
                 match (keyword.as_str(), kind) {
                     // Seen to before: by the type, by taking the schema apart, or by who writes it.
@@ -212,13 +214,11 @@ impl Fitting {
                         "type" | "nullable" | "$ref" | "allOf" | "anyOf" | "oneOf" | "readOnly" | "writeOnly",
                         _,
                     ) => {}
-                    ("properties", Type::Object) => self.properties(writer, reader, field, &mut breaks)?,
-                    ("additionalProperties", Type::Object) => {
-                        self.additional(writer, reader, field, &mut breaks)?;
-                    }
-                    ("required", Type::Object) => self.required(writer, reader, field, &mut breaks)?,
-                    ("items", Type::Array) => self.rest_of_items(writer, reader, field, &mut breaks)?,
-                    ("prefixItems", Type::Array) => self.first_items(writer, reader, field, &mut breaks)?,
+                    ("properties", Type::Object) => breaks.extend(self.properties(meeting)?),
+                    ("additionalProperties", Type::Object) => breaks.extend(self.additional(meeting)?),
+                    ("required", Type::Object) => breaks.extend(self.required(meeting)?),
+                    ("items", Type::Array) => breaks.extend(self.rest_of_items(meeting)?),
+                    ("prefixItems", Type::Array) => breaks.extend(self.first_items(meeting)?),
                     ("enum" | "const", Type::Null | Type::Boolean) => {
                         let values = if kind == Type::Null {
                             vec![Value::Null]
@@ -229,13 +229,7 @@ impl Fitting {
                             let only = std::slice::from_ref(reader);
                             let is_written = self.is_written(writer, &value)?;
                             if is_written && !self.is_read(only, &value)? {
-                                breaks.push(self.keyword_break(
-                                    writer,
-                                    reader,
-                                    keyword,
-                                    field,
-                                    &shown(&value),
-                                ));
+                                breaks.push(self.keyword_break(meeting, keyword, &shown(&value)));
                             }
                         }
                     }
@@ -243,7 +237,7 @@ impl Fitting {
                     (keyword, kind) => {
                         if !bound::is_implied(writer, reader, keyword, kind)? {
                             let what = shown_limit(keyword, reader);
-                            breaks.push(self.keyword_break(writer, reader, keyword, field, &what));
+                            breaks.push(self.keyword_break(meeting, keyword, &what));
                         }
                     }
                 }
@@ -305,14 +299,8 @@ impl Fitting {
         }
     }
 
-    fn keyword_break<'d>(
-        &self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        keyword: &str,
-        field: &str,
-        what: &str,
-    ) -> Break<'d> {
+    fn keyword_break<'d>(&self, meeting: Meeting<'_, 'd>, keyword: &str, what: &str) -> Break<'d> {
+        let Meeting { writer, reader, field } = meeting;
         let at_writer = writer.iter().find_map(|node| node.get(keyword)).or_else(|| writer.first().cloned());
         Break {
             field: field.to_owned(),

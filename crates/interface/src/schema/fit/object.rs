@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Break, Direction, Fitting};
+use super::{Break, Direction, Fitting, Found, Meeting};
 use crate::{
     document::{Node, Unreadable},
     schema::expand::Conjunction,
@@ -12,32 +12,24 @@ use crate::{
 
 impl Fitting {
     /// Properties that both name, or that the writer may write without naming them.
-    pub(super) fn properties<'d>(
-        &mut self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
+    pub(super) fn properties<'d>(&mut self, meeting: Meeting<'_, 'd>) -> Found<'d> {
+        let Meeting { writer, reader, field } = meeting;
+        let mut breaks = Vec::new();
         for (name, property) in reader.members("properties")? {
             for written in written(writer, name)? {
                 breaks.extend(self.fit(&written, &property, &within(field, name))?);
             }
         }
-        Ok(())
+        Ok(breaks)
     }
 
     /// Properties that the reader doesn't name, where it says what they have to be.
-    pub(super) fn additional<'d>(
-        &mut self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
-        let Some(additional) = reader.get("additionalProperties") else { return Ok(()) };
+    pub(super) fn additional<'d>(&mut self, meeting: Meeting<'_, 'd>) -> Found<'d> {
+        let Meeting { writer, reader, field } = meeting;
+        let mut breaks = Vec::new();
+        let Some(additional) = reader.get("additionalProperties") else { return Ok(breaks) };
         if additional.value == &Value::Bool(true) {
-            return Ok(());
+            return Ok(breaks);
         }
         let is_named = |name: &str| reader.get("properties").is_some_and(|named| named.get(name).is_some());
         for name in names(writer)?.into_iter().filter(|name| !is_named(name)) {
@@ -55,17 +47,13 @@ impl Fitting {
         for written in unnamed(writer)? {
             breaks.extend(self.fit(&[written], &additional, &within(field, "*"))?);
         }
-        Ok(())
+        Ok(breaks)
     }
 
     /// Properties that the reader relies on.
-    pub(super) fn required<'d>(
-        &self,
-        writer: &Conjunction<'d>,
-        reader: &Node<'d>,
-        field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
+    pub(super) fn required<'d>(&self, meeting: Meeting<'_, 'd>) -> Found<'d> {
+        let Meeting { writer, reader, field } = meeting;
+        let mut breaks = Vec::new();
         for name in reader.elements("required")? {
             let text = name.value.as_str().ok_or_else(|| name.malformed("the name of a property"))?;
             if self.is_not_for_writer(reader, text)? {
@@ -86,7 +74,7 @@ impl Fitting {
                 breaks.push(Break { field: within(field, text), writer, reader: Some(name), why });
             }
         }
-        Ok(())
+        Ok(breaks)
     }
 
     /// What callers send and the service has no name for any more: ignored, or refused.
@@ -95,15 +83,15 @@ impl Fitting {
         writer: &Conjunction<'d>,
         readers: &Conjunction<'d>,
         field: &str,
-        breaks: &mut Vec<Break<'d>>,
-    ) -> Result<(), Unreadable> {
+    ) -> Found<'d> {
+        let mut breaks = Vec::new();
         // One that names nothing takes any object; one that says what the others are refuses or reads them there.
         let is_open = |node: &Node<'_>| {
             node.get("additionalProperties").is_some() || node.get("patternProperties").is_some()
         };
-        let Some(at) = readers.iter().find_map(|node| node.get("properties")) else { return Ok(()) };
+        let Some(at) = readers.iter().find_map(|node| node.get("properties")) else { return Ok(breaks) };
         if readers.iter().any(is_open) {
-            return Ok(());
+            return Ok(breaks);
         }
         for name in names(writer)? {
             let is_named =
@@ -120,7 +108,7 @@ impl Fitting {
                 });
             }
         }
-        Ok(())
+        Ok(breaks)
     }
 
     /// Whether the property is one that the other side makes: `readOnly` ones are not sent, `writeOnly` ones not
