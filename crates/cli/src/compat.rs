@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::Args;
-use mainstay_interface::{Comparison, Document, compare};
+use mainstay_interface::{
+    Comparison, Document, compare,
+    protobuf::{self, Descriptors},
+};
 
 /// The description is wrong, or can't be read.
 const UNUSABLE: u8 = 2;
@@ -22,7 +25,8 @@ const MOST: u64 = 16 * 1024 * 1024 + 1;
     after_help = "EXIT STATUS: 0 nothing breaks; 1 something does; 2 a file can't be read as a description."
 )]
 pub(crate) struct Options {
-    /// The description that callers keep to: OpenAPI 3 as JSON; `-` reads standard input
+    /// The description that callers keep to: OpenAPI 3 as JSON, a `.proto` file, or an encoded `FileDescriptorSet`;
+    /// `-` reads standard input
     old: PathBuf,
 
     /// The description that the service is about to have; `-` reads standard input
@@ -31,6 +35,14 @@ pub(crate) struct Options {
     /// Write everything as JSON: the fields of each change are `place`, `pointer`, `old`, `new`, `why`
     #[arg(long)]
     json: bool,
+
+    /// A folder that imports of `.proto` files are relative to; may be given several times [default: that of the file]
+    #[arg(long, short = 'I', value_name = "FOLDER")]
+    include: Vec<PathBuf>,
+
+    /// Count what breaks generated code too, and nothing on the wire: names, mostly (protobuf)
+    #[arg(long)]
+    source: bool,
 
     /// Write what breaks only
     #[arg(long, short)]
@@ -48,15 +60,20 @@ pub(crate) fn main(options: &Options) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode, String> {
-    let (old, new) = (read(&options.old)?, read(&options.new)?);
-    let mut comparison = compare(&old, &new).map_err(|error| format!("these can't be compared: {error}"))?;
-    let code = ExitCode::from(u8::from(!comparison.is_compatible()));
+    use Description::{OpenApi, Protobuf};
+    let compared = match (read(&options.old, options)?, read(&options.new, options)?) {
+        (OpenApi(old), OpenApi(new)) => compare(&old, &new),
+        (Protobuf(old), Protobuf(new)) => protobuf::compare(&old, &new),
+        _ => return Err("these can't be compared: one is OpenAPI, the other one protobuf".to_owned()),
+    };
+    let mut comparison = compared.map_err(|error| format!("these can't be compared: {error}"))?;
+    let breaks = !comparison.is_compatible() || (options.source && !comparison.source.is_empty());
     if options.quiet {
         comparison.compatible.clear();
     }
     let text = written(&comparison, options)?;
     writeln!(std::io::stdout(), "{text}").map_err(|error| format!("could not write the report: {error}"))?;
-    Ok(code)
+    Ok(ExitCode::from(u8::from(breaks)))
 }
 
 fn written(comparison: &Comparison, options: &Options) -> Result<String, String> {
@@ -66,17 +83,46 @@ fn written(comparison: &Comparison, options: &Options) -> Result<String, String>
     Ok(comparison.to_string())
 }
 
-fn read(path: &Path) -> Result<Document, String> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(MOST).read_to_string(&mut text)
-    } else {
-        File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text))
-    };
+/// What a service is described by.
+enum Description {
+    OpenApi(Document),
+    Protobuf(Descriptors),
+}
+
+fn read(path: &Path, options: &Options) -> Result<Description, String> {
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    if path.extension().is_some_and(|extension| extension == "proto") {
+        return compiled(path, &options.include).map(Description::Protobuf).map_err(|error| told(&error));
+    }
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(MOST).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+    };
     read.map_err(|error| told(&error))?;
-    Document::parse(&text).map_err(|error| match std::error::Error::source(&error) {
-        Some(cause) => told(&format!("{error}: {cause}")),
+    // The key of a set's first file. A line end before JSON looks alike, and is no file.
+    if bytes.first() == Some(&0x0a)
+        && let Ok(descriptors) = Descriptors::decode(&bytes)
+        && descriptors != Descriptors::default()
+    {
+        return Ok(Description::Protobuf(descriptors));
+    }
+    let expected = "expected OpenAPI 3 as JSON, a `.proto` file or an encoded `FileDescriptorSet`";
+    let text = std::str::from_utf8(&bytes).map_err(|_| told(&format!("it is no text: {expected}")))?;
+    let document = Document::parse(text).map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => told(&format!("{error}: {cause}; {expected}")),
         None => told(&error),
-    })
+    })?;
+    Ok(Description::OpenApi(document))
+}
+
+/// The `.proto` file and all that it imports, found in its own folder where nothing else is said.
+fn compiled(path: &Path, include: &[PathBuf]) -> Result<Descriptors, String> {
+    let own = [path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")).to_owned()];
+    let include = if include.is_empty() { &own[..] } else { include };
+    // The first line names the place; the source that follows is at hand.
+    let told = |error: protox::Error| error.to_string();
+    let set = protox::compile([path], include).map_err(told)?;
+    Ok(Descriptors::new(&set))
 }

@@ -30,7 +30,7 @@ enum Command {
     Conform(Box<conform::Options>),
     /// Show what the admin listener of a running service says: its health, endpoints, configuration
     Inspect(inspect::Options),
-    /// Tell what of a service's new OpenAPI description breaks those who call it by the old one
+    /// Tell what of a service's new description, OpenAPI or protobuf, breaks those who call it by the old one
     Compat(compat::Options),
 }
 

@@ -75,3 +75,42 @@ fn a_file_that_is_no_description_is_named() {
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("none.json"), "{output}");
 }
+
+#[test]
+fn descriptions_of_grpc_are_compared_from_their_source_or_encoded() {
+    let files = Files::new("protobuf");
+    let described = |fields: &str| {
+        format!(
+            "syntax = \"proto3\"; package shop.v1; import \"google/protobuf/timestamp.proto\";
+             message Item {{ google.protobuf.Timestamp at = 9; {fields} }}
+             service Items {{ rpc Show(Item) returns (Item); }}"
+        )
+    };
+    let old = files.file("old.proto", &described("string sku = 1;"));
+    let renamed = files.file("renamed.proto", &described("string code = 1;"));
+    let retyped = files.file("retyped.proto", &described("uint32 sku = 1;"));
+
+    let (code, text) = compat(&old, &old, &[]);
+    assert_eq!((code, text.as_str()), (Some(0), "0 breaking changes, 0 compatible\n"));
+    let (code, text) = compat(&old, &retyped, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("BREAKING  shop.v1.Item.sku: ") && text.contains("string sku = 1"), "{text}");
+    let (code, text) = compat(&old, &renamed, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("SOURCE  shop.v1.Item.sku: it is named `code` now"), "{text}");
+    assert_eq!(compat(&old, &renamed, &["--source"]).0, Some(1));
+
+    let set = protox::compile([&retyped], [&files.0]).unwrap();
+    let encoded = files.0.join("set.bin");
+    std::fs::write(&encoded, protox::prost::Message::encode_to_vec(&set)).unwrap();
+    assert_eq!(compat(&encoded, &retyped, &[]).0, Some(0));
+    assert_eq!(compat(&old, &encoded, &[]).0, Some(1));
+
+    let broken = files.file("broken.proto", "syntax = \"proto3\"; message {");
+    let openapi = files.file("openapi.json", &self::described(""));
+    for (new, told) in [(&broken, "broken.proto"), (&openapi, "one is OpenAPI, the other one protobuf")] {
+        let (code, text) = compat(&old, new, &[]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(told), "{text}");
+    }
+}

@@ -29,6 +29,10 @@ pub struct Change {
 pub struct Comparison {
     /// What breaks callers that keep to the old description.
     pub breaking: Vec<Change>,
+    /// What such callers don't notice either, but those who generate code from the new description: names, mostly.
+    /// Told of protobuf only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<Change>,
     /// What such callers don't notice.
     pub compatible: Vec<Change>,
 }
@@ -62,11 +66,18 @@ impl fmt::Display for Comparison {
         for change in &self.breaking {
             writeln!(f, "BREAKING  {change}")?;
         }
+        for change in &self.source {
+            writeln!(f, "SOURCE  {change}")?;
+        }
         for change in &self.compatible {
             writeln!(f, "ok  {change}")?;
         }
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let (breaking, compatible) = (self.breaking.len(), self.compatible.len());
-        write!(f, "{breaking} breaking change{}, {compatible} compatible", plural(breaking))
+        write!(f, "{breaking} breaking change{}, ", plural(breaking))?;
+        if !self.source.is_empty() {
+            write!(f, "{} of generated code only, ", self.source.len())?;
+        }
+        write!(f, "{compatible} compatible")
     }
 }

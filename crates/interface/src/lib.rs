@@ -27,6 +27,7 @@
 //! | `document` | reading a description, and places in it |
 //! | `openapi` | operations, parameters, bodies, answers, security |
 //! | `schema` | whether what one side may write fits what the other can read |
+//! | `protobuf` | services, messages and enums of protobuf (feature `protobuf`) |
 //! | `change` | what is found |
 
 mod change;
@@ -34,6 +35,8 @@ mod difference;
 mod document;
 mod exchange;
 mod openapi;
+#[cfg(feature = "protobuf")]
+pub mod protobuf;
 mod schema;
 
 pub use change::{Change, Comparison};

@@ -41,7 +41,7 @@ pub fn compare(old: &Document, new: &Document) -> Result<Comparison, Unreadable>
         found.breaks("", old_hooks.as_ref(), new_hooks.as_ref(), "webhooks differ, and are not compared");
     }
     let compatible = difference::between(old, new, &found.changes)?;
-    Ok(Comparison { breaking: found.changes, compatible })
+    Ok(Comparison { breaking: found.changes, source: Vec::new(), compatible })
 }
 
 /// A path of a description.
