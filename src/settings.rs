@@ -41,6 +41,9 @@ pub struct Settings {
     /// What is logged, and how.
     #[cfg(feature = "telemetry")]
     pub log: mainstay_telemetry::logs::Config,
+    /// Objectives of services: `slo.SERVICE.NAME`. They go before those in the code.
+    #[cfg(feature = "telemetry")]
+    pub slo: mainstay_telemetry::slo::Slos,
     /// Settings of single services, by name.
     pub services: BTreeMap<String, ServiceSettings>,
 }
@@ -118,6 +121,8 @@ impl Section for Settings {
         findings.within("discovery", |findings| self.discovery.check(findings));
         #[cfg(feature = "telemetry")]
         findings.within("log", |findings| self.log.check(findings));
+        #[cfg(feature = "telemetry")]
+        findings.within("slo", |findings| self.slo.find(findings));
     }
 
     fn reloadable(keys: &mut Keys) {

@@ -97,6 +97,10 @@ pub enum HostError {
     #[cfg(feature = "telemetry")]
     #[error(transparent)]
     Logs(#[from] mainstay_telemetry::logs::Error),
+    /// An objective in the code can't be watched.
+    #[cfg(feature = "telemetry")]
+    #[error(transparent)]
+    Slo(#[from] mainstay_telemetry::slo::Invalid),
     /// A metric of the program's own has the name of one of the framework's.
     #[error(transparent)]
     Metrics(#[from] mainstay_core::metrics::Rejected),
@@ -123,7 +127,7 @@ impl HostError {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Misfit(_) => Exit::Configuration,
             #[cfg(feature = "telemetry")]
-            Self::Logs(_) => Exit::Configuration,
+            Self::Logs(_) | Self::Slo(_) => Exit::Configuration,
             Self::Lifecycle(error) => Exit::from(error),
             _ => Exit::Failure,
         }

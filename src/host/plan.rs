@@ -19,7 +19,11 @@ use mainstay_discovery::{
     Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory, registry::Kind,
 };
 #[cfg(feature = "telemetry")]
-use mainstay_telemetry::{logs, resource::Resource};
+use mainstay_telemetry::{
+    logs,
+    resource::Resource,
+    slo::{Export, Slos},
+};
 use serde_json::{Value, json};
 use tower::util::MapResponse;
 
@@ -115,7 +119,9 @@ impl Plan {
         #[cfg(feature = "openapi")]
         let mut descriptions = Vec::new();
         #[cfg(feature = "telemetry")]
-        let names: Vec<&str> = services.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
+        #[cfg(feature = "telemetry")]
+        let mut slos = Slos::default();
         #[cfg(feature = "telemetry")]
         let resource = Resource::default().with("service.name", names.join(","));
         for (name, service) in services {
@@ -127,13 +133,17 @@ impl Plan {
                 loaded: loaded.clone(),
             };
             #[cfg_attr(
-                not(feature = "openapi"),
-                allow(unused_mut, reason = "only a description changes them")
+                not(any(feature = "openapi", feature = "telemetry")),
+                allow(unused_mut, reason = "only a description or an objective changes them")
             )]
             let mut parts = made(service, &context)?;
             #[cfg(feature = "openapi")]
             descriptions
                 .extend(parts.describe(name.as_str())?.map(|description| (name.clone(), description)));
+            #[cfg(feature = "telemetry")]
+            for (slo, promised) in std::mem::take(&mut parts.slos) {
+                slos = slos.with(name.as_str(), slo, promised);
+            }
             let stack = Stack::new(&settings, ambient, panics.clone());
             #[cfg(feature = "grpc")]
             let routes = parts.router.merge(parts.grpc.companions(&health)?);
@@ -193,6 +203,11 @@ impl Plan {
             lifecycle = lifecycle.with(registration);
         }
 
+        #[cfg(feature = "telemetry")]
+        let slos = slos.overlaid(&settings.slo).of(names.iter().map(String::as_str));
+        #[cfg(feature = "telemetry")]
+        slos.check()?;
+
         telemetry.ask(Sources {
             client: client.clone(),
             health: health.clone(),
@@ -221,7 +236,9 @@ impl Plan {
                     move || view.to_json()
                 }));
             #[cfg(feature = "telemetry")]
-            let pages = pages.with_route("/metrics", "for Prometheus", telemetry.route(resource));
+            let pages = pages
+                .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))
+                .with_route("/metrics", "for Prometheus", telemetry.route(resource));
             #[cfg(feature = "openapi")]
             let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
                 let title = format!("what `{name}` takes and answers (OpenAPI)");
@@ -297,6 +314,10 @@ pub(super) fn check_choice(known: &[String], settings: &Settings, findings: &mut
     }
     for name in settings.services.keys().filter(|name| !known.contains(name)) {
         findings.within("services", |findings| findings.reject(name, &expected));
+    }
+    #[cfg(feature = "telemetry")]
+    for (name, _) in settings.slo.iter().filter(|(name, _)| !known.iter().any(|known| known == name)) {
+        findings.within("slo", |findings| findings.reject(name, &expected));
     }
     if settings.host.services.as_ref().is_some_and(Vec::is_empty) {
         findings.reject("host.services", "at least one service; left out, all of them run here");

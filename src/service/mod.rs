@@ -47,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) grpc: crate::grpc::Mounted,
     #[cfg(feature = "openapi")]
     pub(crate) interface: crate::interface::Given,
+    #[cfg(feature = "telemetry")]
+    pub(crate) slos: Vec<(String, mainstay_telemetry::slo::Slo)>,
 }
 
 impl Service {
@@ -189,6 +191,21 @@ impl Service {
     #[must_use]
     pub fn component(self, component: impl Component) -> Self {
         self.with_parts(move |parts| parts.components.push(DynComponent::new(component)))
+    }
+
+    /// Promises that so many requests go well. Rules, alerts and a dashboard are made of it: `mainstay export`. The table
+    /// `slo.SERVICE.NAME` of the configuration goes before it.
+    ///
+    /// ```
+    /// use mainstay::{Service, telemetry::slo::Slo};
+    ///
+    /// let orders = Service::new("orders").slo("placing", Slo::availability(99.9).with_route("/orders"));
+    /// ```
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn slo(self, name: impl Into<String>, slo: mainstay_telemetry::slo::Slo) -> Self {
+        let name = name.into();
+        self.with_parts(move |parts| parts.slos.push((name, slo)))
     }
 
     /// Wraps all routes that were added so far in a layer of the user's.

@@ -8,9 +8,11 @@
 //! | [`logs`] | log lines: readable on a terminal, JSON elsewhere, with the ids of the request |
 //! | [`metrics`] | what a scrape by Prometheus gets; the metrics of the process and its runtime |
 //! | [`resource`] | what the process is |
+//! | [`slo`] | objectives, and the alerts and dashboards made of them |
 //!
 //! Invariants: nothing here panics, also when it is set up twice; a value that can't be used is refused by its key.
 
 pub mod logs;
 pub mod metrics;
 pub mod resource;
+pub mod slo;

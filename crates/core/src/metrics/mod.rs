@@ -43,7 +43,7 @@ pub use definition::{Definition, Rejected, SECONDS};
 pub use family::{Family, Instrument};
 pub use gauge::{Gauge, UpDownCounter};
 pub use histogram::{Exemplar, Histogram};
-pub use registry::{Observations, Registry};
+pub use registry::{Description, Observations, Registry};
 pub use snapshot::{Buckets, Kind, Labels, Metric, Point, Series};
 
 #[cfg(test)]

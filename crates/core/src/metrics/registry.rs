@@ -22,9 +22,22 @@ struct Inner {
     sources: Mutex<Vec<Source>>,
 }
 
+/// A family of a registry, whether or not anything was measured.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Description {
+    /// What it is called, and what it means.
+    pub definition: Definition,
+    /// What its instruments are.
+    pub kind: Kind,
+    /// The labels that its series can have.
+    pub labels: Vec<&'static str>,
+}
+
 type Source = Arc<dyn Fn(&mut Observations) + Send + Sync>;
 
 struct Registered {
+    description: Description,
     /// The `Family`.
     family: Arc<dyn Any + Send + Sync>,
     read: Box<dyn Fn() -> Metric + Send + Sync>,
@@ -108,6 +121,12 @@ impl Registry {
         all.into_values().filter(|metric| !metric.series.is_empty()).collect()
     }
 
+    /// The families, by name; not what its sources tell.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Description> {
+        locked(&self.0.families).values().map(|registered| registered.description.clone()).collect()
+    }
+
     /// Since when it counts.
     #[must_use]
     pub fn since(&self) -> SystemTime {
@@ -129,12 +148,14 @@ impl Registry {
             };
         }
         let name = definition.name().to_owned();
+        let description =
+            Description { definition: definition.clone(), kind: I::KIND, labels: labels.to_vec() };
         let family = Family::new(definition, labels);
         let read = {
             let family = family.clone();
             Box::new(move || family.read())
         };
-        families.insert(name, Registered { family: Arc::new(family.clone()), read });
+        families.insert(name, Registered { description, family: Arc::new(family.clone()), read });
         Ok(family)
     }
 }

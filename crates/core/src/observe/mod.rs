@@ -22,6 +22,7 @@ mod client;
 mod grpc;
 mod known;
 mod method;
+pub mod names;
 mod observation;
 mod route;
 mod server;

@@ -22,10 +22,12 @@ mod runtime;
 mod scrape;
 mod text;
 
+pub(crate) use name::label_name;
 pub use name::prometheus_name;
 pub use process::observe as observe_process;
 pub use runtime::observe as observe_runtime;
 pub use scrape::answer;
+pub(crate) use text::le;
 pub use text::{openmetrics, prometheus};
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) fn unit_name(unit: &str, kind: Kind) -> Option<&'static str> {
 }
 
 /// What is no letter, digit or underscore becomes an underscore.
-pub(super) fn label_name(name: &str) -> String {
+pub(crate) fn label_name(name: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     name.chars().map(fits).collect()
 }

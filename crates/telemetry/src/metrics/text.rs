@@ -146,6 +146,11 @@ impl Text {
     }
 }
 
+/// A bound as the label `le` has it.
+pub(crate) fn le(bound: f64) -> String {
+    Number(bound).to_string()
+}
+
 /// A number as both formats have it; whole ones with a point, as OpenMetrics wants bounds and Prometheus 3 makes them.
 struct Number(f64);
 
