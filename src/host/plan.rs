@@ -10,7 +10,6 @@ use mainstay_core::{
     config::{Findings, Loaded, Origin, Watched},
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
-    metrics::Registry,
     middleware::recover::Panics,
     task::Tasks,
     trace::Tracer,
@@ -283,7 +282,7 @@ pub(super) fn descriptions(
     for (name, service) in chosen(services, &settings)? {
         // They are made, and never call anybody.
         let client = Client::new(memory::Registry::new());
-        let metrics = Registry::new();
+        let metrics = mainstay_core::metrics::Registry::new();
         let context = ServiceContext { name: name.clone(), client, metrics, loaded: loaded.clone() };
         let mut parts = made(service, &context)?;
         descriptions

@@ -8,6 +8,7 @@ use super::{
     grpc::Code,
     known::Seen,
     method::Known,
+    names,
     observation::{Answered, Observation},
     record,
     route::{Bound, Route},
@@ -53,32 +54,34 @@ impl Server {
     /// [`Rejected`] where `registry` has other metrics under the same names.
     pub fn new(registry: &Registry, service: &str, tracer: Tracer) -> Result<Self, Rejected> {
         let in_flight = registry.up_down_counter(
-            Definition::new("http.server.active_requests", "{request}", "Requests that are being answered"),
-            ["service.name", "http.request.method", "url.scheme"],
+            Definition::new(names::ACTIVE_REQUESTS, "{request}", "Requests that are being answered"),
+            [names::SERVICE, names::METHOD, "url.scheme"],
         )?;
         let durations = registry.histogram(
             Definition::new(
-                "http.server.request.duration",
+                names::REQUEST_DURATION,
                 "s",
                 "How long requests took, to the last byte of the answer",
             ),
             [
-                "service.name",
-                "http.request.method",
+                names::SERVICE,
+                names::METHOD,
                 "url.scheme",
-                "http.route",
+                names::ROUTE,
                 "http.response.status_code",
-                "error.type",
+                names::ERROR_TYPE,
                 "network.protocol.version",
             ],
         )?;
         let calls = registry.histogram(
-            Definition::new(
-                "rpc.server.call.duration",
-                "s",
-                "How long gRPC calls took, to the end of the answer",
-            ),
-            ["service.name", "rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"],
+            Definition::new(names::CALL_DURATION, "s", "How long gRPC calls took, to the end of the answer"),
+            [
+                names::SERVICE,
+                "rpc.system.name",
+                names::RPC_METHOD,
+                "rpc.response.status_code",
+                names::ERROR_TYPE,
+            ],
         )?;
         Ok(Self(Arc::new(Inner {
             service: service.into(),
