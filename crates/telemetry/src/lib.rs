@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`logs`] | log lines: readable on a terminal, JSON elsewhere, with the ids of the request |
 //! | [`metrics`] | what a scrape by Prometheus gets; the metrics of the process and its runtime |
+//! | `otlp`, `sampling` (feature `otlp`) | spans sent to a receiver of OpenTelemetry, and which ones |
 //! | [`resource`] | what the process is |
 //! | [`slo`] | objectives, and the alerts and dashboards made of them |
 //!
@@ -14,5 +15,9 @@
 
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod resource;
+#[cfg(feature = "otlp")]
+pub mod sampling;
 pub mod slo;

@@ -24,6 +24,7 @@ use super::origin::Origin;
 use super::reading;
 use super::schema::Schema;
 use super::section::{Findings, Section};
+use super::translation::{self, Translate, Translated, Variables};
 use super::tree::{Tree, Value};
 
 const FILE_NAME: &str = "mainstay.toml";
@@ -41,6 +42,7 @@ pub struct Loader {
     reserved: Vec<String>,
     defaults: Vec<(String, Key, String)>,
     sources: Vec<(Option<String>, Arc<dyn Provider + Send + Sync>)>,
+    translations: Vec<Translate>,
     arguments: Vec<(String, String)>,
     pub(super) trees: BTreeMap<Key, Tree>,
     pub(super) checks: Vec<(Key, Check)>,
@@ -77,6 +79,7 @@ impl Loader {
             reserved: Vec::new(),
             defaults: Vec::new(),
             sources: Vec::new(),
+            translations: Vec::new(),
             arguments: Vec::new(),
             trees: BTreeMap::new(),
             checks: Vec::new(),
@@ -169,6 +172,28 @@ impl Loader {
         provider: impl Provider + Send + Sync + 'static,
     ) -> Self {
         self.sources.push((Some(name.into()), Arc::new(provider)));
+        self
+    }
+
+    /// Has variables that others have named set keys: stronger than files and sources, weaker than the framework's own
+    /// variables. `translate` says which set which.
+    ///
+    /// ```
+    /// use mainstay_core::config::{Key, Loader, Translated};
+    ///
+    /// let port = Key::parse("app.orders.port")?;
+    /// let loader = Loader::new().translate(move |variables| {
+    ///     let value = variables.get("PORT");
+    ///     value.map(|value| Translated::new("PORT", port.clone(), value)).into_iter().collect()
+    /// });
+    /// # Ok::<(), mainstay_core::config::InvalidKey>(())
+    /// ```
+    #[must_use]
+    pub fn translate(
+        mut self,
+        translate: impl Fn(&Variables<'_>) -> Vec<Translated> + Send + Sync + 'static,
+    ) -> Self {
+        self.translations.push(Arc::new(translate));
         self
     }
 
@@ -309,6 +334,11 @@ impl Loader {
             }
         }
         let known = self.known();
+        let variables = Variables::new(&self.variables);
+        for translate in &self.translations {
+            let (values, origins) = translation::values(translate(&variables), &variables, &known, &mut findings);
+            layers.add_outside(values, origins);
+        }
         let below = layers.node();
         let read = environment::read(&self.variables, &self.reserved, &known, &below, &self.directory);
         findings.extend(read.findings);

@@ -2,8 +2,9 @@
 //!
 //! A [`Loader`] gathers the sources, weakest first: the built-in defaults of the types, `mainstay.toml`,
 //! `mainstay.{profile}.toml`, sources that the program adds (any [`figment::Provider`], and with the feature
-//! `config-rs` a `config::Config`), environment variables (`MAINSTAY_SERVER__ADDRESS`, or `..._FILE` for a value kept
-//! in a file), and the command line (`--set server.address=...`).
+//! `config-rs` a `config::Config`), environment variables that others have named ([`Loader::translate`]), the
+//! framework's own (`MAINSTAY_SERVER__ADDRESS`, or `..._FILE` for a value kept in a file), and the command line
+//! (`--set server.address=...`).
 //! Typed trees ([`Section`]) read the outcome: the framework's settings at the root, those of each service under
 //! `app.NAME`. All errors of all sources and trees are reported together ([`Errors`]).
 //!
@@ -64,6 +65,7 @@ mod schema;
 mod secret;
 mod section;
 mod size;
+mod translation;
 mod tree;
 mod view;
 mod watched;
@@ -83,6 +85,7 @@ pub use self::reloader::{Reload, Reloader, Trigger};
 pub use self::secret::Secret;
 pub use self::section::{Findings, Keys, Section};
 pub use self::size::{ByteSize, InvalidByteSize};
+pub use self::translation::{Translated, Variables};
 pub use self::tree::Tree;
 pub use self::view::{Entry, View};
 pub use self::watched::{Current, Watched};

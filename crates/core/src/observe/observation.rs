@@ -132,6 +132,8 @@ impl Observation {
             let mut data = observation.span(inner, parts, had_parent);
             describe(&mut data, request, connection);
             parts.span = inner.tracer.start(data);
+        } else if inner.tracer.overrules() {
+            parts.trace = parts.trace.sampled(false);
         }
         parts.observation = Some(observation);
     }

@@ -28,6 +28,7 @@ pub struct Sampler {
     /// Traces whose last 7 bytes are less are recorded.
     below: u64,
     most: Option<Rate>,
+    heeds_parents: bool,
 }
 
 /// The last 7 bytes of a trace id are random.
@@ -39,7 +40,7 @@ impl Sampler {
     pub fn share(share: f64) -> Self {
         let all = (1_u64 << RANDOM_BITS) as f64;
         // As a float becomes an integer it is held within its bounds; no number is 0.
-        Self { below: (share.clamp(0.0, 1.0) * all) as u64, most: None }
+        Self { below: (share.clamp(0.0, 1.0) * all) as u64, most: None, heeds_parents: true }
     }
 
     /// No more than this many traces a second that begin here.
@@ -49,8 +50,15 @@ impl Sampler {
         self
     }
 
+    /// Decides anew for traces that callers began.
+    #[must_use]
+    pub fn regardless_of_parents(mut self) -> Self {
+        self.heeds_parents = false;
+        self
+    }
+
     fn samples(&self, trace: &TraceContext, now: Instant) -> bool {
-        if trace.parent().is_some() {
+        if self.heeds_parents && trace.parent().is_some() {
             return trace.is_sampled();
         }
         let bytes = trace.trace_id().to_bytes();
@@ -149,6 +157,12 @@ impl Tracer {
     #[must_use]
     pub fn samples(&self, trace: &TraceContext, now: Instant) -> bool {
         self.0.as_ref().is_some_and(|output| output.0.sampler.samples(trace, now))
+    }
+
+    /// Whether what is called is told that a trace is not recorded although the caller records it: only where the decision of callers is
+    /// disregarded.
+    pub(crate) fn overrules(&self) -> bool {
+        self.0.as_ref().is_some_and(|output| !output.0.sampler.heeds_parents)
     }
 
     /// Begins a span, of a trace that is recorded.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use mainstay_core::config::figment::Profile;
 use mainstay_core::config::figment::providers::{Format as _, Serialized, Toml};
-use mainstay_core::config::{ByteSize, CommandLine, Duration, Loaded, Loader, Origin, Section};
+use mainstay_core::config::{ByteSize, CommandLine, Duration, Key, Loaded, Loader, Origin, Section, Translated};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{Directory, Level, Orders, Settings};
@@ -39,7 +39,13 @@ fn each_layer_is_stronger_than_the_one_before_it() {
     assert_eq!(name(&loader), pair("profile", "mainstay.dev.toml:2"));
     let loader = loader.named_source("vault", Serialized::global("server.name", "vault"));
     assert_eq!(name(&loader), pair("vault", "vault"));
-    let loader = loader.environment([("MAINSTAY_SERVER__NAME", "variable")]);
+    let loader = loader.translate(|variables| {
+        let key = Key::parse("server.name").unwrap();
+        variables.get("HOSTNAME").map(|name| Translated::new("HOSTNAME", key, name)).into_iter().collect()
+    });
+    let loader = loader.environment([("HOSTNAME", "foreign")]);
+    assert_eq!(name(&loader), pair("foreign", "environment variable HOSTNAME"));
+    let loader = loader.environment([("HOSTNAME", "foreign"), ("MAINSTAY_SERVER__NAME", "variable")]);
     assert_eq!(name(&loader), pair("variable", "environment variable MAINSTAY_SERVER__NAME"));
     let loader = loader.set("server.name=first").set("server.name=argument");
     assert_eq!(name(&loader), pair("argument", "--set on the command line"));
@@ -403,4 +409,18 @@ fn aliases_flattened_and_recursive_types_are_read_from_outside_too() {
     let text = errors.to_string();
     assert!(text.contains("`address` once"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_foreign_variable_that_is_wrong_is_told_by_its_own_name() {
+    let loader = Loader::new().directory("/nonexistent").tree::<Settings>("").translate(|variables| {
+        let key = Key::parse("server.connections").unwrap();
+        let wrong = |_| Translated::wrong("LIMIT", key, "a number and nothing else");
+        variables.get("LIMIT").map(wrong).into_iter().collect()
+    });
+    let errors = loader.clone().environment([("LIMIT", "12ish")]).load().unwrap_err().to_string();
+    for part in ["environment variable LIMIT", "server.connections", "12ish", "a number and nothing else"] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    assert!(loader.environment([("LIMIT", " ")]).load().is_ok());
 }

@@ -1,0 +1,257 @@
+//! The task that sends what is recorded.
+
+use std::time::Duration;
+
+use mainstay_core::{
+    metrics::{Definition, Registry, Rejected},
+    task::Tasks,
+};
+use tokio::{
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    batch::{Batch, Resources},
+    complaint::Complaint,
+    config::Config,
+    queue::{self, Bounds, Queue, Spans, Taken},
+    stats::{Reason, Stats},
+    transport::{Failure, Then, Transport},
+};
+use crate::resource::Resource;
+
+/// The first wait before a repeat, and the longest. Half of each is random, so that many processes don't come back at once.
+const BACKOFF: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Sends what [`Spans`] takes. Made by [`exporter`]; [`Exporter::run`] is its task.
+pub struct Exporter {
+    queue: Queue,
+    transport: Transport,
+    resources: Resources,
+    stats: Stats,
+    complaint: Complaint,
+    interval: Duration,
+    export_timeout: Duration,
+    batch: usize,
+    /// The receiver wants to be left alone until then.
+    quiet_until: Option<Instant>,
+}
+
+/// Where spans go, and what sends them; `None` where `config` says that they go nowhere. `base` is what the process is;
+/// each span goes with the name of its service. Opens nothing yet.
+///
+/// # Errors
+/// [`Rejected`] where `registry` has other metrics under the names of those that count what is sent and lost.
+pub fn exporter(
+    config: &Config,
+    base: Resource,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> Result<Option<(Spans, Exporter)>, Rejected> {
+    let Some(target) = config.target() else { return Ok(None) };
+    let stats = Stats::new(registry)?;
+    let bytes = usize::try_from(config.queue_bytes.get()).unwrap_or(usize::MAX);
+    let bounds = Bounds { spans: config.queue, bytes, batch: config.batch };
+    let (spans, queue) = queue::new(bounds, stats.clone());
+    let waiting = Definition::new("mainstay.telemetry.spans.waiting", "{span}", "Spans that wait to be sent");
+    let depth = queue.depth();
+    registry.observe(move |to| to.up_down_counter(&waiting, [], i64::try_from(depth.len()).unwrap_or(i64::MAX)));
+    let exporter = Exporter {
+        queue,
+        transport: Transport::new(config, target, tasks.clone()),
+        resources: Resources::new(base),
+        stats,
+        complaint: Complaint::default(),
+        interval: config.interval.get(),
+        export_timeout: config.export_timeout.get(),
+        batch: config.batch,
+        quiet_until: None,
+    };
+    Ok(Some((spans, exporter)))
+}
+
+/// Told to stop, and the end of the time for that.
+struct Stopping {
+    token: CancellationToken,
+    within: Duration,
+    until: Option<Instant>,
+}
+
+impl Stopping {
+    fn is_told(&mut self) -> bool {
+        if self.until.is_none() && self.token.is_cancelled() {
+            self.until = Some(Instant::now() + self.within);
+        }
+        self.until.is_some()
+    }
+
+    /// Until the time to stop is over as well.
+    async fn over(&mut self) {
+        if !self.is_told() {
+            self.token.cancelled().await;
+        }
+        self.is_told();
+        if let Some(until) = self.until {
+            sleep_until(until).await;
+        }
+    }
+}
+
+impl Exporter {
+    /// Sends, until `stopping`; what is there then is sent within the time that `within` gives, and the rest counted as lost.
+    /// Ends by itself when nobody can record any more.
+    ///
+    /// # Cancel safety
+    /// What was recorded and not sent is lost without being counted.
+    pub async fn run(mut self, stopping: CancellationToken, within: Duration) {
+        let mut stopping = Stopping { token: stopping, within, until: None };
+        let mut is_open = true;
+        while is_open && !stopping.is_told() {
+            tokio::select! {
+                () = sleep(self.interval) => {}
+                () = self.queue.enough() => {}
+                () = stopping.token.cancelled() => self.queue.close(),
+            }
+            is_open = self.send_all(&mut stopping).await;
+        }
+        self.queue.close();
+        while self.send_all(&mut stopping).await {}
+        self.count_left();
+    }
+
+    /// Sends until there is less than a batch left, or nothing more if it is to stop. Whether more can come.
+    async fn send_all(&mut self, stopping: &mut Stopping) -> bool {
+        while stopping.until.is_none_or(|until| Instant::now() < until) {
+            let (batch, is_open) = self.gather();
+            if !batch.is_empty() {
+                self.deliver(batch, stopping).await;
+            }
+            if !is_open {
+                return false;
+            }
+            if !self.queue.has_batch() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What is there, as much as fits into one request.
+    fn gather(&mut self) -> (Batch, bool) {
+        let mut batch = Batch::default();
+        while batch.len() < self.batch && !batch.is_heavy() {
+            match self.queue.take() {
+                Taken::Span(span) => batch.put(&span),
+                Taken::Empty => break,
+                Taken::Closed => return (batch, false),
+            }
+        }
+        (batch, true)
+    }
+
+    async fn deliver(&mut self, batch: Batch, stopping: &mut Stopping) {
+        let spans = batch.len();
+        let message = batch.encode(&mut self.resources);
+        drop(batch);
+        let delivered = tokio::select! {
+            biased;
+            delivered = self.repeat(message, stopping.token.clone()) => delivered,
+            () = stopping.over() => Err(Lost::Stopped),
+        };
+        match delivered {
+            Ok(taken) => {
+                let rejected = usize::try_from(taken.rejected).unwrap_or(usize::MAX).min(spans);
+                self.stats.exported.add((spans - rejected) as u64);
+                self.stats.drop(Reason::Refused, rejected);
+                if rejected > 0 {
+                    self.complain(&format!("it did not take {rejected} of {spans}: {}", taken.message));
+                }
+            }
+            Err(Lost::Failed(failure)) => {
+                let is_final = failure.then == Then::GiveUp;
+                self.stats.drop(if is_final { Reason::Refused } else { Reason::Undelivered }, spans);
+                self.complain(&failure.what);
+            }
+            Err(Lost::Stopped) => self.stats.drop(Reason::Stopped, spans),
+        }
+        // It may have worked, and too slowly.
+        if self.complaint.is_due(self.stats.dropped()) {
+            self.complain("more is recorded than it takes");
+        }
+    }
+
+    /// Sends the message until it is taken, for `export_timeout` at most. Once it is to stop, only once more.
+    async fn repeat(&mut self, message: Vec<u8>, stopping: CancellationToken) -> Result<super::transport::Taken, Lost> {
+        let request = self.transport.request(message);
+        let mut wait = BACKOFF;
+        if let Some(until) = self.quiet_until.take() {
+            wait_or(sleep_until(until), &stopping).await;
+        }
+        let until = Instant::now() + self.export_timeout;
+        loop {
+            let is_last = stopping.is_cancelled();
+            let sent = tokio::select! {
+                biased;
+                sent = self.transport.send(&request) => sent,
+                () = sleep_until(until), if !is_last => Err(Failure::late(self.export_timeout)),
+            };
+            let failure = match sent {
+                Ok(taken) => {
+                    self.complaint.resolve(self.transport.target());
+                    return Ok(taken);
+                }
+                Err(failure) => failure,
+            };
+            self.stats.fail();
+            let Then::Repeat(asked) = failure.then else { return Err(Lost::Failed(failure)) };
+            let half = wait / 2;
+            let own = half + half.mul_f64(fastrand::f64());
+            // What the receiver asks for holds, within reason, whatever becomes of this batch.
+            let pause = asked.map_or(own, |asked| asked.clamp(own, self.export_timeout.max(own)));
+            if is_last || Instant::now() + pause >= until {
+                self.quiet_until = asked.map(|_| Instant::now() + pause);
+                return Err(Lost::Failed(failure));
+            }
+            self.complain(&failure.what);
+            wait_or(sleep(pause), &stopping).await;
+            wait = (wait * 2).min(LONGEST);
+        }
+    }
+
+    fn complain(&mut self, what: &str) {
+        self.complaint.make(self.transport.target(), what, self.stats.dropped());
+    }
+
+    fn count_left(&mut self) {
+        let mut left = 0;
+        while let Taken::Span(_) = self.queue.take() {
+            left += 1;
+        }
+        self.stats.drop(Reason::Stopped, left);
+        let dropped = self.stats.dropped();
+        if left > 0 {
+            tracing::warn!(lost = left, dropped, "the process ends before all spans were sent");
+        }
+    }
+}
+
+/// Why a batch did not get there.
+enum Lost {
+    Failed(Failure),
+    Stopped,
+}
+
+async fn wait_or(wait: impl Future<Output = ()>, stopping: &CancellationToken) {
+    tokio::select! {
+        () = wait => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").field("target", self.transport.target()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! What was recorded, until it is sent.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use mainstay_core::trace::{Sink, SpanData};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    message,
+    stats::{Reason, Stats},
+};
+
+/// Takes spans for the [`Exporter`](super::Exporter): without waiting, and where there are too many, not at all. Clones
+/// fill the same queue.
+#[derive(Clone)]
+pub struct Spans {
+    sender: mpsc::UnboundedSender<SpanData>,
+    shared: Arc<Shared>,
+}
+
+/// The other end.
+pub(super) struct Queue {
+    receiver: mpsc::UnboundedReceiver<SpanData>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bounds: Bounds,
+    spans: AtomicUsize,
+    bytes: AtomicUsize,
+    /// There is enough for a batch.
+    enough: Notify,
+    stats: Stats,
+}
+
+/// How much it holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) spans: usize,
+    pub(super) bytes: usize,
+    /// When the exporter is woken.
+    pub(super) batch: usize,
+}
+
+pub(super) fn new(bounds: Bounds, stats: Stats) -> (Spans, Queue) {
+    // It is bounded by what was admitted.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (spans, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let shared = Arc::new(Shared { bounds, spans, bytes, enough: Notify::new(), stats });
+    (Spans { sender, shared: Arc::clone(&shared) }, Queue { receiver, shared })
+}
+
+impl Sink for Spans {
+    fn take(&self, span: SpanData) {
+        let Shared { bounds, spans, bytes, enough, stats } = &*self.shared;
+        let weight = message::weight(&span);
+        let before = spans.fetch_add(1, Relaxed);
+        let heavy = bytes.fetch_add(weight, Relaxed);
+        // One that is larger than the whole queue goes into an empty one.
+        if before >= bounds.spans || (before > 0 && heavy + weight > bounds.bytes) {
+            self.shared.leave(weight);
+            stats.drop(Reason::QueueFull, 1);
+            return;
+        }
+        if self.sender.send(span).is_err() {
+            self.shared.leave(weight);
+            stats.drop(Reason::Stopped, 1);
+            return;
+        }
+        // Below that it is looked at in its own time: who records wakes nobody.
+        if before + 1 == bounds.batch {
+            enough.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn leave(&self, weight: usize) {
+        self.spans.fetch_sub(1, Relaxed);
+        self.bytes.fetch_sub(weight, Relaxed);
+    }
+}
+
+/// What [`Queue::take`] found.
+pub(super) enum Taken {
+    Span(SpanData),
+    Empty,
+    /// And nobody can put anything in any more.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn take(&mut self) -> Taken {
+        match self.receiver.try_recv() {
+            Ok(span) => {
+                self.shared.leave(message::weight(&span));
+                Taken::Span(span)
+            }
+            Err(mpsc::error::TryRecvError::Empty) => Taken::Empty,
+            Err(mpsc::error::TryRecvError::Disconnected) => Taken::Closed,
+        }
+    }
+
+    /// Nothing comes in any more; what is in it stays.
+    pub(super) fn close(&mut self) {
+        self.receiver.close();
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        Depth(Arc::clone(&self.shared))
+    }
+
+    pub(super) fn has_batch(&self) -> bool {
+        self.shared.spans.load(Relaxed) >= self.shared.bounds.batch
+    }
+
+    /// Until there is enough for a batch.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub(super) async fn enough(&self) {
+        while !self.has_batch() {
+            self.shared.enough.notified().await;
+        }
+    }
+}
+
+/// How many wait; for the metrics.
+pub(super) struct Depth(Arc<Shared>);
+
+impl Depth {
+    pub(super) fn len(&self) -> usize {
+        self.0.spans.load(Relaxed)
+    }
+}
+
+impl Spans {
+    /// How many are waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.spans.load(Relaxed)
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Debug for Spans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spans").field("waiting", &self.len()).finish_non_exhaustive()
+    }
+}
