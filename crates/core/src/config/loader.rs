@@ -336,7 +336,8 @@ impl Loader {
         let known = self.known();
         let variables = Variables::new(&self.variables);
         for translate in &self.translations {
-            let (values, origins) = translation::values(translate(&variables), &variables, &known, &mut findings);
+            let (values, origins) =
+                translation::values(translate(&variables), &variables, &known, &mut findings);
             layers.add_outside(values, origins);
         }
         let below = layers.node();

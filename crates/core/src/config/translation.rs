@@ -86,17 +86,20 @@ pub(super) fn values(
     for Translated { variable, key, value } in translated {
         let origin = Origin::Variable { name: variable.clone().into_owned() };
         let expected = match value {
-            Ok(text) => match layers::insert(&mut values, &key, environment::outside_value(&key, &text, known)) {
-                Ok(()) => {
-                    origins.insert(key, origin);
-                    continue;
+            Ok(text) => {
+                match layers::insert(&mut values, &key, environment::outside_value(&key, &text, known)) {
+                    Ok(()) => {
+                        origins.insert(key, origin);
+                        continue;
+                    }
+                    Err(other) => format!("a value beside that of `{other}`"),
                 }
-                Err(other) => format!("a value beside that of `{other}`"),
-            },
+            }
             Err(expected) => expected,
         };
         // A table may have secrets in it.
-        let is_open = matches!(known.shape(&key), Some(Shape::Scalar | Shape::Enum(_))) && !known.is_secret(&key);
+        let is_open =
+            matches!(known.shape(&key), Some(Shape::Scalar | Shape::Enum(_))) && !known.is_secret(&key);
         let shown = variables.get(&variable).filter(|_| is_open);
         findings.push(Finding {
             key,

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use mainstay_core::config::figment::Profile;
 use mainstay_core::config::figment::providers::{Format as _, Serialized, Toml};
-use mainstay_core::config::{ByteSize, CommandLine, Duration, Key, Loaded, Loader, Origin, Section, Translated};
+use mainstay_core::config::{
+    ByteSize, CommandLine, Duration, Key, Loaded, Loader, Origin, Section, Translated,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{Directory, Level, Orders, Settings};

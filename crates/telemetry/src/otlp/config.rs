@@ -167,7 +167,9 @@ impl Section for Config {
             let expected = match HeaderName::try_from(name) {
                 Err(_) => "the name of a header field",
                 Ok(name) if is_ours(&name) => "another header field: this one is OTLP's own",
-                Ok(_) if HeaderValue::try_from(value.expose()).is_err() => "a value without control characters",
+                Ok(_) if HeaderValue::try_from(value.expose()).is_err() => {
+                    "a value without control characters"
+                }
                 Ok(_) => continue,
             };
             findings.within("headers", |findings| findings.reject(name, expected));

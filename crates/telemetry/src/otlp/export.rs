@@ -6,9 +6,7 @@ use mainstay_core::{
     metrics::{Definition, Registry, Rejected},
     task::Tasks,
 };
-use tokio::{
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -57,7 +55,8 @@ pub fn exporter(
     let (spans, queue) = queue::new(bounds, stats.clone());
     let waiting = Definition::new("mainstay.telemetry.spans.waiting", "{span}", "Spans that wait to be sent");
     let depth = queue.depth();
-    registry.observe(move |to| to.up_down_counter(&waiting, [], i64::try_from(depth.len()).unwrap_or(i64::MAX)));
+    registry
+        .observe(move |to| to.up_down_counter(&waiting, [], i64::try_from(depth.len()).unwrap_or(i64::MAX)));
     let exporter = Exporter {
         queue,
         transport: Transport::new(config, target, tasks.clone()),
@@ -183,7 +182,11 @@ impl Exporter {
     }
 
     /// Sends the message until it is taken, for `export_timeout` at most. Once it is to stop, only once more.
-    async fn repeat(&mut self, message: Vec<u8>, stopping: CancellationToken) -> Result<super::transport::Taken, Lost> {
+    async fn repeat(
+        &mut self,
+        message: Vec<u8>,
+        stopping: CancellationToken,
+    ) -> Result<super::transport::Taken, Lost> {
         let request = self.transport.request(message);
         let mut wait = BACKOFF;
         if let Some(until) = self.quiet_until.take() {

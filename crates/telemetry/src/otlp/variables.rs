@@ -126,7 +126,8 @@ impl Read<'_> {
                 }
             },
             _ => {
-                let expected = "`always_on`, `always_off` or `traceidratio`, or one of these behind `parentbased_`";
+                let expected =
+                    "`always_on`, `always_off` or `traceidratio`, or one of these behind `parentbased_`";
                 return self.wrong(sampler, trace("share"), expected);
             }
         };

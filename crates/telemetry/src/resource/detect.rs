@@ -55,7 +55,8 @@ struct Machine<'a, V> {
 
 impl<V: Fn(&str) -> Option<String>> Machine<'_, V> {
     fn resource(&self) -> Resource {
-        let host = self.file("proc/sys/kernel/hostname").or_else(|| self.first(&["HOSTNAME", "COMPUTERNAME"]));
+        let host =
+            self.file("proc/sys/kernel/hostname").or_else(|| self.first(&["HOSTNAME", "COMPUTERNAME"]));
         let host = host.unwrap_or_default();
         let resource = Resource::default()
             .with("host.name", host.clone())
@@ -149,7 +150,8 @@ mod tests {
             ("proc/sys/kernel/hostname", "orders-6b7\n".to_owned()),
             ("var/run/secrets/kubernetes.io/serviceaccount/namespace", "shop".to_owned()),
         ];
-        let found = resource(&files, &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("POD_UID", "u"), ("NODE_NAME", "")]);
+        let found =
+            resource(&files, &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("POD_UID", "u"), ("NODE_NAME", "")]);
         let expected = [
             ("host.name", "orders-6b7"),
             ("k8s.namespace.name", "shop"),

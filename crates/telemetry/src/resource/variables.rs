@@ -19,10 +19,13 @@ pub fn variables(variables: &Variables<'_>) -> Vec<Translated> {
             Some(pairs) => {
                 // `OTEL_SERVICE_NAME` goes before it.
                 let pairs = pairs.into_iter().filter(|(own, _)| name.is_none() || own != SERVICE_NAME);
-                found.extend(pairs.map(|(name, value)| Translated::new(ATTRIBUTES, resource.child(&name), value)));
+                found.extend(
+                    pairs.map(|(name, value)| Translated::new(ATTRIBUTES, resource.child(&name), value)),
+                );
             }
             None => {
-                let expected = "NAME=VALUE, several of them separated by commas; other commas and `=` as %2C and %3D";
+                let expected =
+                    "NAME=VALUE, several of them separated by commas; other commas and `=` as %2C and %3D";
                 found.push(Translated::wrong(ATTRIBUTES, resource.clone(), expected));
             }
         }

@@ -13,7 +13,9 @@ pub(super) fn read(message: &[u8]) -> Result<Taken, Malformed> {
         while let Some(field) = partial.next()? {
             match field {
                 // Less than none is none.
-                (1, Field::Varint(rejected)) => taken.rejected = i64::try_from(rejected).map_or(0, i64::cast_unsigned),
+                (1, Field::Varint(rejected)) => {
+                    taken.rejected = i64::try_from(rejected).map_or(0, i64::cast_unsigned)
+                }
                 (2, Field::Bytes(message)) => taken.message = said(&String::from_utf8_lossy(message)),
                 _ => {}
             }

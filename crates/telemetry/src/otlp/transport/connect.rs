@@ -45,9 +45,8 @@ async fn secured(
 
     let tls = tls.clone();
     let config = tokio::task::spawn_blocking(move || secrets::config(&tls, protocol)).await;
-    let config = config
-        .map_err(|error| Failure::of("TLS", &error))?
-        .map_err(|error| Failure::of("TLS", &error))?;
+    let config =
+        config.map_err(|error| Failure::of("TLS", &error))?.map_err(|error| Failure::of("TLS", &error))?;
     let name = ServerName::try_from(target.host().to_owned())
         .map_err(|error| Failure::of("the host of the receiver", &error))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -65,7 +64,8 @@ mod secrets {
 
     /// Reads the files. Blocks.
     pub(super) fn config(tls: &Tls, protocol: Protocol) -> Result<ClientConfig, Unusable> {
-        let of_platform = |what: String| Unusable::new(CA_FILE, "not set: the authorities of the platform", what);
+        let of_platform =
+            |what: String| Unusable::new(CA_FILE, "not set: the authorities of the platform", what);
         let roots = match &tls.ca_file {
             Some(path) => Pem::read(CA_FILE, path)?.authorities()?,
             None => {

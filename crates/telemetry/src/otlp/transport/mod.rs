@@ -186,7 +186,8 @@ impl Transport {
                 Sender::Http1(sender)
             }
             Protocol::Grpc => {
-                let (sender, connection) = http2::handshake(executor.clone(), stream).await.map_err(failed)?;
+                let (sender, connection) =
+                    http2::handshake(executor.clone(), stream).await.map_err(failed)?;
                 executor.execute(async move { drop(connection.await) });
                 Sender::Http2(sender)
             }

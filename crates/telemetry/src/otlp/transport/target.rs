@@ -105,9 +105,17 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_receiver_is_none() {
-        for wrong in
-            ["", "collector:4317", "ftp://a", "http://", "http://u:p@a", "http://a?b", "http://a/#b", "http://a:70000", "/v1/traces"]
-        {
+        for wrong in [
+            "",
+            "collector:4317",
+            "ftp://a",
+            "http://",
+            "http://u:p@a",
+            "http://a?b",
+            "http://a/#b",
+            "http://a:70000",
+            "/v1/traces",
+        ] {
             assert_eq!(Target::parse(wrong), None, "{wrong}");
         }
     }

@@ -39,7 +39,9 @@ pub(super) fn read(answer: &Response<Bytes>) -> Result<Taken, Failure> {
     }
     let is_protobuf = kind.is_none_or(|kind| kind.starts_with(PROTOBUF.as_bytes()));
     let read = if is_protobuf { answer::read(answer.body()).ok() } else { None };
-    read.ok_or_else(|| Failure::lasting(format_args!("the answer ({status}) is not one of a receiver of OTLP")))
+    read.ok_or_else(|| {
+        Failure::lasting(format_args!("the answer ({status}) is not one of a receiver of OTLP"))
+    })
 }
 
 /// In seconds; of a date no receiver is known to speak.
