@@ -41,6 +41,16 @@ pub struct Settings {
     /// What is logged, and how.
     #[cfg(feature = "telemetry")]
     pub log: mainstay_telemetry::logs::Config,
+    /// What the process is, beyond what it finds out: attributes of OpenTelemetry's resource, such as
+    /// `"deployment.environment.name"`. They go before what was found out.
+    #[cfg(feature = "telemetry")]
+    pub resource: BTreeMap<String, String>,
+    /// Which requests are recorded.
+    #[cfg(feature = "otlp")]
+    pub trace: mainstay_telemetry::sampling::Config,
+    /// Where spans are sent.
+    #[cfg(feature = "otlp")]
+    pub otlp: mainstay_telemetry::otlp::Config,
     /// Objectives of services: `slo.SERVICE.NAME`. They go before those in the code.
     #[cfg(feature = "telemetry")]
     pub slo: mainstay_telemetry::slo::Slos,
@@ -121,6 +131,10 @@ impl Section for Settings {
         findings.within("discovery", |findings| self.discovery.check(findings));
         #[cfg(feature = "telemetry")]
         findings.within("log", |findings| self.log.check(findings));
+        #[cfg(feature = "otlp")]
+        findings.within("trace", |findings| self.trace.check(findings));
+        #[cfg(feature = "otlp")]
+        findings.within("otlp", |findings| self.otlp.check(findings));
         #[cfg(feature = "telemetry")]
         findings.within("slo", |findings| self.slo.find(findings));
     }
@@ -164,7 +178,9 @@ mod tests {
 
     /// A table that a feature adds is there with it.
     fn is_there(row: &str) -> bool {
-        cfg!(feature = "gossip") || !row.starts_with("| `discovery.gossip.")
+        let of = |table: &str| row.starts_with(&format!("| `{table}."));
+        (cfg!(feature = "gossip") || !of("discovery.gossip"))
+            && (cfg!(feature = "otlp") || !(of("otlp") || of("trace")))
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{env, process::Command};
 
-#[expect(clippy::print_stdout, reason = "it is how cargo is told")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());

@@ -282,6 +282,7 @@ impl Host {
             self.loader.clone().tree::<Settings>("").check::<Settings>("", move |settings, findings| {
                 plan::check_choice(&known, settings, findings);
             });
+        loader = telemetry::variables(loader);
         for (key, value) in DEV {
             loader = loader.profile_default("dev", key, value);
         }

@@ -12,7 +12,6 @@ use mainstay_core::{
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
     task::Tasks,
-    trace::Tracer,
 };
 use mainstay_discovery::{
     Endpoint, FirstOf, ServiceName, endpoint::Written, fixed::Fixed, memory, registry::Kind,
@@ -20,7 +19,6 @@ use mainstay_discovery::{
 #[cfg(feature = "telemetry")]
 use mainstay_telemetry::{
     logs,
-    resource::Resource,
     slo::{Export, Slos},
 };
 use serde_json::{Value, json};
@@ -101,7 +99,8 @@ impl Plan {
         if let Some(registry) = &registry {
             resolver = resolver.or(registry.clone());
         }
-        let telemetry = Telemetry::new(Tracer::default(), settings.has_access_log());
+        let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
+        let telemetry = Telemetry::new(&settings, &names)?;
         let mut client = Client::builder().config(settings.client.clone()).observer(telemetry.calls()?);
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());
@@ -118,11 +117,7 @@ impl Plan {
         #[cfg(feature = "openapi")]
         let mut descriptions = Vec::new();
         #[cfg(feature = "telemetry")]
-        let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
-        #[cfg(feature = "telemetry")]
         let mut slos = Slos::default();
-        #[cfg(feature = "telemetry")]
-        let resource = Resource::default().with("service.name", names.join(","));
         for (name, service) in services {
             let ambient = telemetry.observe(&name, &ambient)?;
             let context = ServiceContext {
@@ -237,7 +232,7 @@ impl Plan {
             #[cfg(feature = "telemetry")]
             let pages = pages
                 .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))
-                .with_route("/metrics", "for Prometheus", telemetry.route(resource));
+                .with_route("/metrics", "for Prometheus", telemetry.route());
             #[cfg(feature = "openapi")]
             let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
                 let title = format!("what `{name}` takes and answers (OpenAPI)");
@@ -267,6 +262,7 @@ impl Plan {
             }
             Ok(())
         });
+        let lifecycle = telemetry.flush(lifecycle);
         Ok(Self { client, addresses: Addresses { listeners, admin }, lifecycle })
     }
 }

@@ -1,27 +1,43 @@
 //! What the host measures and records.
 
 use mainstay_client::Client;
-use mainstay_core::metrics::Definition;
 use mainstay_core::{
+    config::Loader,
     context::Ambient,
     health,
-    metrics::Registry,
+    lifecycle::Lifecycle,
+    metrics::{Definition, Registry},
     middleware::{recover::Panics, shed},
     observe,
     trace::Tracer,
 };
 use mainstay_discovery::ServiceName;
 #[cfg(feature = "telemetry")]
-use mainstay_telemetry::{metrics, resource::Resource};
+use mainstay_telemetry::{
+    metrics,
+    resource::{self, Resource},
+};
 
 use super::{HostError, listener::Listener};
+use crate::Settings;
 
 /// The metrics of the process, and what observes the requests of its services.
-#[derive(Clone)]
 pub(super) struct Telemetry {
     registry: Registry,
     tracer: Tracer,
     access_log: bool,
+    #[cfg(feature = "telemetry")]
+    resource: Resource,
+    #[cfg(feature = "otlp")]
+    export: Export,
+}
+
+/// What sends spans.
+#[cfg(feature = "otlp")]
+struct Export {
+    tasks: mainstay_core::task::Tasks,
+    /// For what is left at the end.
+    within: std::time::Duration,
 }
 
 /// What tells metrics of its own whenever they are read.
@@ -34,8 +50,26 @@ pub(super) struct Sources {
 }
 
 impl Telemetry {
-    pub(super) fn new(tracer: Tracer, access_log: bool) -> Self {
-        Self { registry: Registry::new(), tracer, access_log }
+    /// Of a process with these services. What sends spans runs from now on; it opens no connection before there is
+    /// something to send.
+    #[cfg_attr(not(feature = "telemetry"), expect(unused_variables, reason = "a resource has their names"))]
+    pub(super) fn new(settings: &Settings, services: &[String]) -> Result<Self, HostError> {
+        let registry = Registry::new();
+        #[cfg(feature = "telemetry")]
+        let resource = resource_of(settings, services);
+        #[cfg(feature = "otlp")]
+        let (tracer, export) = Export::new(settings, &resource, &registry)?;
+        #[cfg(not(feature = "otlp"))]
+        let tracer = Tracer::default();
+        Ok(Self {
+            registry,
+            tracer,
+            access_log: settings.has_access_log(),
+            #[cfg(feature = "telemetry")]
+            resource: resource.of_service(&services.join(",")),
+            #[cfg(feature = "otlp")]
+            export,
+        })
     }
 
     /// `ambient` with what observes the requests of `service`, and with the registry, for its own metrics.
@@ -75,10 +109,68 @@ impl Telemetry {
 
     /// `/metrics`.
     #[cfg(feature = "telemetry")]
-    pub(super) fn route(&self, resource: Resource) -> axum::routing::MethodRouter {
-        let registry = self.registry.clone();
+    pub(super) fn route(&self) -> axum::routing::MethodRouter {
+        let (registry, resource) = (self.registry.clone(), self.resource.clone());
         axum::routing::get(async move |headers: http::HeaderMap| {
             metrics::answer(&registry, &resource, &headers)
         })
+    }
+
+    /// Has what was recorded sent when everything else has stopped.
+    pub(super) fn flush(self, lifecycle: Lifecycle) -> Lifecycle {
+        #[cfg(feature = "otlp")]
+        return lifecycle.with_flush("telemetry", async move {
+            let Export { tasks, within } = self.export;
+            // What was lost is said by the task; it is no reason to have ended badly.
+            let _ = tasks.stop(within * 11 / 10).await;
+            Ok(())
+        });
+        #[cfg(not(feature = "otlp"))]
+        lifecycle
+    }
+}
+
+/// Has OpenTelemetry's own variables read.
+pub(super) fn variables(loader: Loader) -> Loader {
+    #[cfg(feature = "otlp")]
+    let loader = loader.translate(mainstay_telemetry::otlp::variables);
+    #[cfg(feature = "telemetry")]
+    let loader = loader.translate(resource::variables);
+    loader
+}
+
+/// What the process is: found out, and told.
+#[cfg(feature = "telemetry")]
+fn resource_of(settings: &Settings, services: &[String]) -> Resource {
+    let mut told = settings.resource.clone();
+    if services.len() > 1 && told.remove("service.name").is_some() {
+        tracing::warn!(
+            "resource.\"service.name\" is not heeded: several services run here, each goes by its own name"
+        );
+    }
+    Resource::detect().with_all(&told)
+}
+
+#[cfg(feature = "otlp")]
+impl Export {
+    fn new(
+        settings: &Settings,
+        resource: &Resource,
+        registry: &Registry,
+    ) -> Result<(Tracer, Self), HostError> {
+        let tasks = mainstay_core::task::Tasks::new();
+        // Less than what the lifecycle gives, so that the end is its own.
+        let within = settings.lifecycle.stop_timeout.get() * 8 / 10;
+        let exporter =
+            mainstay_telemetry::otlp::exporter(&settings.otlp, resource.clone(), registry, &tasks)?;
+        let tracer = match exporter {
+            Some((spans, exporter)) => {
+                tasks.spawn_detached(exporter.run(tasks.stopping(), within));
+                settings.trace.tracer(spans)
+            }
+            // What callers decided is passed on all the same.
+            None => Tracer::default(),
+        };
+        Ok((tracer, Self { tasks, within }))
     }
 }
