@@ -10,6 +10,9 @@
 #[cfg(doctest)]
 #[doc = include_str!("../docs/services.md")]
 mod guide {}
+#[cfg(all(doctest, feature = "telemetry"))]
+#[doc = include_str!("../docs/telemetry.md")]
+mod telemetry_guide {}
 #[cfg(all(doctest, feature = "openapi"))]
 #[doc = include_str!("../docs/interfaces.md")]
 mod interfaces_guide {}

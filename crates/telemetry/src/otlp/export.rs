@@ -13,9 +13,9 @@ use super::{
     batch::{Batch, Resources},
     complaint::Complaint,
     config::Config,
-    queue::{self, Bounds, Queue, Spans, Taken},
+    queue::{self, Bounds, Nothing, Queue, Spans},
     stats::{Reason, Stats},
-    transport::{Failure, Then, Transport},
+    transport::{Failure, Taken, Then, Transport},
 };
 use crate::resource::Resource;
 
@@ -142,9 +142,9 @@ impl Exporter {
         let mut batch = Batch::default();
         while batch.len() < self.batch && !batch.is_heavy() {
             match self.queue.take() {
-                Taken::Span(span) => batch.put(&span),
-                Taken::Empty => break,
-                Taken::Closed => return (batch, false),
+                Ok(span) => batch.put(&span),
+                Err(Nothing::Yet) => break,
+                Err(Nothing::Ever) => return (batch, false),
             }
         }
         (batch, true)
@@ -182,11 +182,7 @@ impl Exporter {
     }
 
     /// Sends the message until it is taken, for `export_timeout` at most. Once it is to stop, only once more.
-    async fn repeat(
-        &mut self,
-        message: Vec<u8>,
-        stopping: CancellationToken,
-    ) -> Result<super::transport::Taken, Lost> {
+    async fn repeat(&mut self, message: Vec<u8>, stopping: CancellationToken) -> Result<Taken, Lost> {
         let request = self.transport.request(message);
         let mut wait = BACKOFF;
         if let Some(until) = self.quiet_until.take() {
@@ -229,7 +225,7 @@ impl Exporter {
 
     fn count_left(&mut self) {
         let mut left = 0;
-        while let Taken::Span(_) = self.queue.take() {
+        while self.queue.take().is_ok() {
             left += 1;
         }
         self.stats.drop(Reason::Stopped, left);

@@ -9,7 +9,7 @@ use super::protobuf::Writer;
 use crate::resource::Resource;
 
 /// The conventions that names of attributes follow.
-pub(super) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.40.0";
+pub(super) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 /// Fields of `Span.flags` beyond those of W3C.
 const HAS_IS_REMOTE: u32 = 0x100;

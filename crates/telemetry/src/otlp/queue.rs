@@ -84,23 +84,22 @@ impl Shared {
     }
 }
 
-/// What [`Queue::take`] found.
-pub(super) enum Taken {
-    Span(SpanData),
-    Empty,
-    /// And nobody can put anything in any more.
-    Closed,
+/// Why [`Queue::take`] gives nothing.
+pub(super) enum Nothing {
+    Yet,
+    /// Nobody can put anything in any more.
+    Ever,
 }
 
 impl Queue {
-    pub(super) fn take(&mut self) -> Taken {
+    pub(super) fn take(&mut self) -> Result<SpanData, Nothing> {
         match self.receiver.try_recv() {
             Ok(span) => {
                 self.shared.leave(message::weight(&span));
-                Taken::Span(span)
+                Ok(span)
             }
-            Err(mpsc::error::TryRecvError::Empty) => Taken::Empty,
-            Err(mpsc::error::TryRecvError::Disconnected) => Taken::Closed,
+            Err(mpsc::error::TryRecvError::Empty) => Err(Nothing::Yet),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(Nothing::Ever),
         }
     }
 
