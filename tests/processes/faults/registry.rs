@@ -6,7 +6,7 @@ use mainstay::{
     Client,
     axum::http::Method,
     client::Config,
-    discovery::{self, Registry, Resolve as _, registry::Kind},
+    discovery::{self, Health, Registry, Resolve as _, registry::Kind},
     task::Tasks,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -28,8 +28,9 @@ const LONG: Duration = Duration::from_secs(6);
 struct World {
     server: Daemon,
     fleet: Fleet,
-    /// Between the client and the server; the copies have none.
+    /// Between the client and the server, and between the copies and the server.
     wire: Wire,
+    wire_of_copies: Wire,
     registry: Arc<dyn Registry>,
     client: Client,
     _tasks: Tasks,
@@ -39,11 +40,13 @@ impl World {
     async fn start(kind: Kind, mut server: Daemon) -> Self {
         server.start().await;
         let wire = Wire::to(server.address()).await;
+        let wire_of_copies = Wire::to(server.address()).await;
+        let at = wire_of_copies.address;
         let name = kind.name();
         let of_fleet = match kind {
-            Kind::Redis => format!("discovery.redis.address=redis://{}", server.address()),
-            Kind::Nats => format!("discovery.nats.servers=[\"nats://{}\"]", server.address()),
-            _ => format!("discovery.etcd.endpoints=[\"http://{}\"]", server.address()),
+            Kind::Redis => format!("discovery.redis.address=redis://{at}"),
+            Kind::Nats => format!("discovery.nats.servers=[\"nats://{at}\"]"),
+            _ => format!("discovery.etcd.endpoints=[\"http://{at}\"]"),
         };
         let set = vec![
             format!("discovery.registry={name}"),
@@ -55,17 +58,18 @@ impl World {
         let tasks = Tasks::new();
         let registry = config(kind, wire.address).connect(&tasks).await.unwrap().unwrap();
         let client = Client::builder().config(Config::default()).build(registry.clone());
-        let world = Self { server, fleet, wire, registry, client, _tasks: tasks };
-        world.until_listed(3).await;
+        let world = Self { server, fleet, wire, wire_of_copies, registry, client, _tasks: tasks };
+        world.until_serving(3).await;
         world
     }
 
-    /// Waits until the client sees so many endpoints.
-    async fn until_listed(&self, count: usize) {
+    /// Waits until the client sees so many endpoints that serve.
+    async fn until_serving(&self, count: usize) {
         let watch = self.registry.resolve(&"specimen".parse().unwrap());
+        let serving = || watch.snapshot().iter().filter(|it| it.health() == Health::Serving).count();
         let wait = async {
             let mut seen = watch.version();
-            while watch.snapshot().len() != count {
+            while serving() != count {
                 seen = watch.changed_since(seen).await;
             }
         };
@@ -134,7 +138,7 @@ async fn wiped(kind: Kind, server: Daemon) {
     report.check(&world.fleet.books());
     report.none_failed(&Method::GET);
     report.none_failed(&Method::POST);
-    world.until_listed(4).await;
+    world.until_serving(4).await;
 }
 
 /// The server stops in the middle of what it does; then it is the client that is cut off, and does not see that an
@@ -159,6 +163,23 @@ async fn partitioned(kind: Kind, server: Daemon) {
     report.check(&world.fleet.books());
     report.none_failed(&Method::GET);
     report.few_failed(&Method::POST, 2);
+}
+
+/// The copies are cut off, so that their entries run out one after the other, and the client sees it.
+async fn unrenewed(kind: Kind, server: Daemon) {
+    let mut world = World::start(kind, server).await;
+    let load = Load::on(&world.client);
+    load.succeed(CALM).await;
+    world.wire_of_copies.cut().await;
+    // And what NATS takes to remove what is too old.
+    sleep(TTL + LONG).await;
+    load.succeed(CALM).await;
+    world.wire_of_copies.heal();
+    world.until_serving(3).await;
+    let report = load.end().await;
+    report.check(&world.fleet.books());
+    report.none_failed(&Method::GET);
+    report.none_failed(&Method::POST);
 }
 
 fn redis() -> Daemon {
@@ -214,6 +235,11 @@ macro_rules! outages {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn stopped_or_cut_off_it_fails_no_request() {
                 partitioned($kind, super::$registry()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn cut_off_from_those_that_renew_their_entries_it_fails_no_request() {
+                unrenewed($kind, super::$registry()).await;
             }
         }
     };

@@ -22,9 +22,10 @@ use super::{
     backend::{Backend, Entry, Failure, Timing},
     changes::Changes,
     following::LINGER,
+    view::View,
 };
 use crate::{
-    Endpoint, Register as _, Resolve as _, ServiceName, Watch,
+    Endpoint, Health, Register as _, Resolve as _, ServiceName, Watch,
     registry::{Cache, Registry as _},
 };
 
@@ -301,6 +302,39 @@ async fn a_registry_that_comes_back_empty_is_given_the_time_to_live_to_be_restor
     }
     sleep(TTL).await;
     assert_eq!(places(&watch), ["a:1"], "who did not come back is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_out_is_failing_and_the_last_of_it_stays_until_something_else_is_listed() {
+    let mut view = View::new(TTL);
+    let history = History { id: 1, position: 1 };
+    let entry = |id: &str| (id.to_owned(), record(&format!("{id}:1")).into_bytes());
+    view.list(Instant::now(), None, history, &[entry("a"), entry("b")]);
+    let now = |view: &View| -> Vec<_> {
+        let endpoints = view.endpoints().into_iter();
+        endpoints.map(|endpoint| (endpoint.address().to_string(), endpoint.health())).collect()
+    };
+    let (a, b, c) = ("a:1".to_owned(), "b:1".to_owned(), "c:1".to_owned());
+
+    view.run_out(Instant::now(), "a");
+    assert_eq!(now(&view), [(a, Health::Failing), (b.clone(), Health::Serving)]);
+    sleep(view.next_expiry().unwrap() - Instant::now()).await;
+    view.expire(Instant::now());
+    assert_eq!(now(&view), [(b.clone(), Health::Serving)], "it crashed");
+
+    view.run_out(Instant::now(), "b");
+    assert_eq!(view.next_expiry(), None);
+    sleep(TTL * 100).await;
+    view.expire(Instant::now());
+    assert_eq!(now(&view), [(b.clone(), Health::Failing)], "it is all there is");
+    view.put("c", &entry("c").1);
+    sleep(TTL).await;
+    view.expire(Instant::now());
+    assert_eq!(now(&view), [(c, Health::Serving)]);
+
+    view.run_out(Instant::now(), "c");
+    view.delete("c");
+    assert_eq!(now(&view), [], "a withdrawal holds at once");
 }
 
 #[tokio::test(start_paused = true)]

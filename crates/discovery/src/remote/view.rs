@@ -4,6 +4,10 @@
 //! interruption may be missing because nobody could renew it, or because the registry was wiped: then it is kept for
 //! one time to live, in which its registrant restores it or does not. The same holds for what runs out in that time. A
 //! withdrawal always holds at once.
+//!
+//! What runs out while the registry is followed counts as failing for one more time to live; and for as long as nothing
+//! else is listed. A registry that takes no writes, or that all registrants are cut off from, lets everything run out
+//! that is there and works.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map},
@@ -13,7 +17,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::record::Listed;
-use crate::{Endpoint, Place};
+use crate::{Endpoint, Health, Place};
 
 /// The most entries of one name; what goes beyond is ignored.
 const MOST: usize = 32_768;
@@ -58,6 +62,22 @@ enum Standing {
     Remembered,
     /// The registry came back without it.
     Missing { until: Instant },
+    /// It was not renewed in time.
+    RanOut { until: Instant },
+}
+
+impl Standing {
+    /// When it goes.
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Missing { until } | Self::RanOut { until } => Some(until),
+            Self::Listed | Self::Remembered => None,
+        }
+    }
+
+    fn ran_out(self) -> bool {
+        matches!(self, Self::RanOut { .. })
+    }
 }
 
 /// What is to be said of a value that can't be used.
@@ -121,6 +141,7 @@ impl View {
                 return true;
             }
             match entry.standing {
+                Standing::RanOut { .. } => true,
                 Standing::Listed if forgot || aged || !readable => {
                     entry.standing = Standing::Missing { until };
                     true
@@ -152,9 +173,16 @@ impl View {
     /// `id` was not renewed in time, says the registry. Where nobody could have renewed it, that says nothing: its
     /// registrant gets the time to put it anew.
     pub(super) fn run_out(&mut self, now: Instant, id: &str) {
-        match (self.grace.filter(|grace| *grace > now), self.entries.get_mut(id)) {
-            (Some(until), Some(entry)) => entry.standing = Standing::Missing { until },
-            _ => self.delete(id),
+        let grace = self.grace.filter(|grace| *grace > now);
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        match (grace, entry.standing) {
+            (_, Standing::RanOut { .. }) => {}
+            (Some(until), _) => entry.standing = Standing::Missing { until },
+            (None, _) => {
+                entry.standing = Standing::RanOut { until: now + self.ttl };
+                self.malformed.remove(id);
+                self.changed = true;
+            }
         }
     }
 
@@ -164,11 +192,18 @@ impl View {
         self.changed |= self.entries.remove(id).is_some();
     }
 
-    /// What was missing for long enough goes.
+    /// What was missing for long enough goes, unless it is all that is left.
     pub(super) fn expire(&mut self, now: Instant) {
+        let is_over = |entry: &Entry| entry.standing.until().is_some_and(|until| until <= now);
+        if self.entries.values().all(|entry| is_over(entry) || entry.standing.ran_out()) {
+            for entry in self.entries.values_mut().filter(|entry| !entry.standing.ran_out()) {
+                entry.standing = Standing::RanOut { until: now };
+                self.changed = true;
+            }
+            return;
+        }
         let before = self.entries.len();
-        self.entries
-            .retain(|_, entry| !matches!(entry.standing, Standing::Missing { until } if until <= now));
+        self.entries.retain(|_, entry| !is_over(entry));
         self.changed |= self.entries.len() != before;
     }
 
@@ -183,11 +218,10 @@ impl View {
 
     /// When [`View::expire`] has something to do.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let missing = self.entries.values().filter_map(|entry| match entry.standing {
-            Standing::Missing { until } => Some(until),
-            Standing::Listed | Standing::Remembered => None,
-        });
-        missing.min()
+        if self.entries.values().all(|entry| entry.standing.ran_out()) {
+            return None;
+        }
+        self.entries.values().filter_map(|entry| entry.standing.until()).min()
     }
 
     /// One endpoint a place, in the order of places: of several entries for one place, which a copy leaves that
@@ -210,7 +244,11 @@ impl View {
                 }
             }
         }
-        by_place.into_values().map(|(_, entry)| entry.listed.endpoint.clone()).collect()
+        let endpoint = |entry: &Entry| match entry.standing {
+            Standing::RanOut { .. } => entry.listed.endpoint.clone().with_health(Health::Failing),
+            _ => entry.listed.endpoint.clone(),
+        };
+        by_place.into_values().map(|(_, entry)| endpoint(entry)).collect()
     }
 
     /// The entries with their ids.
