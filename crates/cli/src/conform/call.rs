@@ -40,6 +40,12 @@ pub(crate) static CHECKS: &[Check] = &[
         trace_passed_on
     ),
     check!(
+        "TRACE.1.malformed",
+        "a malformed traceparent is not passed on, nor what came with it",
+        [CallRoute, Dependency],
+        malformed_trace
+    ),
+    check!(
         "TRACE.4.passed-on",
         "a call carries the request id that came in",
         [CallRoute, Dependency],
@@ -194,6 +200,47 @@ async fn trace_passed_on(subject: &Subject) -> Finding {
             if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
         },
     ))
+}
+
+/// W3C Trace Context section 3.2 and 4.3: what is malformed is as if it were not there.
+async fn malformed_trace(subject: &Subject) -> Finding {
+    calm(subject).await?;
+    let upper = TRACE_ID.to_uppercase();
+    let bad = [
+        format!("00-{upper}-00f067aa0ba902b7-01"),
+        format!("ff-{TRACE_ID}-00f067aa0ba902b7-01"),
+        format!("00-{TRACE_ID}-0000000000000000-01"),
+        format!("00-{TRACE_ID}-00f067aa0ba902b7-01-more"),
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
+    ];
+    let mut evidence = Evidence::default();
+    for traceparent in &bad {
+        let request =
+            route(subject)?.request().with("traceparent", traceparent).with("tracestate", "conform=1");
+        let sent = subject.send(&request).await;
+        let calls = taken(subject);
+        let came = format!("{}; {}", named(&calls, "traceparent"), named(&calls, "tracestate"));
+        let expected = "a traceparent of another trace, well-formed; no tracestate";
+        let found = Evidence::new(&sent.sent, expected, came).judge(calls.first().map_or_else(
+            || Err("no call came".to_owned()),
+            |call| {
+                let parent = call.field("traceparent").unwrap_or_default();
+                let trace = parent.split('-').nth(1).unwrap_or_default();
+                let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+                if trace.len() != 32 || !trace.chars().all(hex) || trace.chars().all(|c| c == '0') {
+                    Err(format!("`{parent}` is no traceparent"))
+                } else if trace.eq_ignore_ascii_case(TRACE_ID) {
+                    Err("the trace of the malformed traceparent goes on".to_owned())
+                } else if call.field("tracestate").unwrap_or_default().contains("conform=1") {
+                    Err("tracestate was passed on without its traceparent".to_owned())
+                } else {
+                    Ok(())
+                }
+            },
+        ));
+        evidence = found?;
+    }
+    Ok(evidence)
 }
 
 async fn request_id_passed_on(subject: &Subject) -> Finding {

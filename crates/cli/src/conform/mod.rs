@@ -1,7 +1,7 @@
 //! `mainstay conform URL`: the service contract as a black-box suite.
 //!
 //! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
-//! [`health`], [`errors`], [`deadline`], [`limit`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
+//! [`health`], [`errors`], [`deadline`], [`limit`], [`telemetry`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
 //! time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
 
 mod call;
@@ -20,6 +20,7 @@ mod report;
 mod runner;
 mod settings;
 mod subject;
+mod telemetry;
 pub(crate) mod text;
 pub(crate) mod units;
 pub(crate) mod wire;
@@ -44,11 +45,18 @@ const TERMINATED: u8 = 128 + 15;
 
 /// Every check, in the order in which they run; those that end the service stand last.
 fn checks() -> Vec<&'static Check> {
-    let mut checks: Vec<&Check> =
-        [health::CHECKS, errors::CHECKS, deadline::CHECKS, limit::CHECKS, call::CHECKS, life::CHECKS]
-            .into_iter()
-            .flatten()
-            .collect();
+    let mut checks: Vec<&Check> = [
+        health::CHECKS,
+        errors::CHECKS,
+        deadline::CHECKS,
+        limit::CHECKS,
+        telemetry::CHECKS,
+        call::CHECKS,
+        life::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     checks.sort_by_key(|check| check.ends_service);
     checks
 }

@@ -68,14 +68,18 @@ impl Subject {
 
     /// Asks the admin listener.
     pub(crate) async fn probe(&self, path: &str) -> Exchange {
+        self.ask_admin(&Request::get(path)).await
+    }
+
+    pub(crate) async fn ask_admin(&self, request: &Request) -> Exchange {
         let Some(admin) = &self.settings.admin else {
             return Exchange {
-                sent: format!("GET {path}"),
+                sent: request.summary(),
                 came: Err(Trouble::Unusable("--admin is not given".to_owned())),
                 took: Duration::ZERO,
             };
         };
-        exchange(admin, &Request::get(path), PATIENCE).await
+        exchange(admin, request, PATIENCE).await
     }
 
     /// Whether a new connection gets an answer, whatever it is. A 503 is given a moment: the service may be about to

@@ -1,5 +1,6 @@
 //! The wire, as low as a check needs it: exact bytes out, strict reading in, every wait bounded.
 
+pub(crate) mod exposition;
 pub(crate) mod frame;
 pub(crate) mod grpc;
 pub(crate) mod http1;
