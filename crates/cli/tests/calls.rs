@@ -128,6 +128,7 @@ async fn one_that_repeats_everything_and_passes_nothing_on() {
         "CALL.4.passed-on",
         "DEADLINE.1.gives-up",
         "DEADLINE.1.passed-on",
+        "TRACE.1.malformed",
         "TRACE.1.passed-on",
         "TRACE.4.passed-on",
     ];

@@ -81,7 +81,7 @@ async fn a_hostile_answer_reaches_the_terminal_only_as_text() {
         ),
         (b"\x1b[2J\x1b[1;1H it is fine", "not HTTP: expected no status line"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n", "not HTTP: content-length"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n", "more than the suite reads"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n", "more than is read"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n", "a chunk size"),
         (b"", "closed without an answer"),
     ] {
