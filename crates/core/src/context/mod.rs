@@ -12,11 +12,13 @@
 //! Cloning is one atomic increment.
 
 mod ambient;
+pub(crate) mod baggage;
 mod criticality;
 mod deadline;
 mod request_id;
 mod scope;
 mod trace;
+pub(crate) mod tracestate;
 
 use std::{fmt, sync::Arc};
 
@@ -120,13 +122,13 @@ impl RequestContext {
         self.0.observation.as_ref()
     }
 
-    /// The `tracestate` that arrived, as it was.
+    /// The `tracestate` that arrived and is passed on: as it was, without empty members and older ones of the same key.
     #[must_use]
     pub fn tracestate(&self) -> Option<&HeaderValue> {
         self.0.tracestate.as_ref()
     }
 
-    /// The `baggage` that arrived, as it was.
+    /// The `baggage` that arrived and is passed on: as it was, without what is malformed or beyond 64 members or 8192 bytes.
     #[must_use]
     pub fn baggage(&self) -> Option<&HeaderValue> {
         self.0.baggage.as_ref()

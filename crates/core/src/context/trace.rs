@@ -244,37 +244,136 @@ mod tests {
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const PARENT: &str = "00f067aa0ba902b7";
+
+    fn read(text: &str) -> Result<TraceContext, InvalidTraceparent> {
+        TraceContext::parse(text.as_bytes())
+    }
+
+    /// What is sent on, by the span that it came from.
+    fn sent(text: &str) -> HeaderValue {
+        let trace = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        trace.to_traceparent(trace.parent().unwrap())
+    }
+
+    /// Section 3.2.2.
     #[test]
     fn what_is_malformed_is_refused() {
+        let (zero_trace, zero_parent) = ("0".repeat(32), "0".repeat(16));
         let bad = [
-            "",
-            "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
+            String::new(),
+            "00".into(),
+            "-".repeat(55),
+            format!("00-{TRACE}-{PARENT}"),
+            format!("00-{TRACE}-{PARENT}-"),
+            format!("{TRACE}-{PARENT}-01"),
+            // The version: two lower-case digits, and not ff.
+            format!("ff-{TRACE}-{PARENT}-01"),
+            format!("FF-{TRACE}-{PARENT}-01"),
+            format!("0A-{TRACE}-{PARENT}-01"),
+            format!(".0-{TRACE}-{PARENT}-01"),
+            format!("0.-{TRACE}-{PARENT}-01"),
+            format!("0-{TRACE}-{PARENT}-01"),
+            format!("000-{TRACE}-{PARENT}-01"),
+            format!("0000-{TRACE}-{PARENT}-01"),
+            // The ids: so many lower-case digits, not all zero.
+            format!("00-{}-{PARENT}-01", TRACE.to_uppercase()),
+            format!("00-{zero_trace}-{PARENT}-01"),
+            format!("00-.{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-{}.-{PARENT}-01", &TRACE[1..]),
+            format!("00-{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-{TRACE}0-{PARENT}-01"),
+            format!("00-{TRACE}-{}-01", PARENT.to_uppercase()),
+            format!("00-{TRACE}-{zero_parent}-01"),
+            format!("00-{TRACE}-.{}-01", &PARENT[1..]),
+            format!("00-{TRACE}-{}.-01", &PARENT[1..]),
+            format!("00-{TRACE}-{}-01", &PARENT[1..]),
+            format!("00-{TRACE}-{PARENT}0-01"),
+            // The flags: two lower-case digits.
+            format!("00-{TRACE}-{PARENT}-.0"),
+            format!("00-{TRACE}-{PARENT}-0."),
+            format!("00-{TRACE}-{PARENT}-0A"),
+            format!("00-{TRACE}-{PARENT}-1"),
+            format!("00-{TRACE}-{PARENT}-001"),
+            // Dashes between them.
+            format!("00_{TRACE}-{PARENT}-01"),
+            format!("00-{TRACE}_{PARENT}-01"),
+            format!("00-{TRACE}-{PARENT}_01"),
+            // Nothing around them, and in version 00 nothing behind.
+            format!(" 00-{TRACE}-{PARENT}-01"),
+            format!("00-{TRACE}-{PARENT}-01 "),
+            format!("00-{TRACE}-{PARENT}-01."),
+            format!("00-{TRACE}-{PARENT}-01-"),
+            format!("00-{TRACE}-{PARENT}-01-what-comes"),
+            format!("00-{TRACE}-{PARENT}-01,00-{TRACE}-{PARENT}-01"),
         ];
         for text in bad {
-            assert_eq!(TraceContext::parse(text.as_bytes()), Err(InvalidTraceparent), "{text}");
+            assert_eq!(read(&text), Err(InvalidTraceparent), "{text}");
+        }
+    }
+
+    /// Section 3.2.4.
+    #[test]
+    fn of_a_higher_version_the_known_fields_are_read_and_sent_on_as_version_00() {
+        let known = format!("00-{TRACE}-{PARENT}-01");
+        for (version, rest) in [("01", ""), ("01", "-"), ("cc", "-what-comes"), ("fe", "-01-x\u{e4}")] {
+            assert_eq!(sent(&format!("{version}-{TRACE}-{PARENT}-01{rest}")), known);
+        }
+        let zero_trace = "0".repeat(32);
+        let bad = [
+            format!("01-{TRACE}-{PARENT}-01x"),
+            format!("cc-{TRACE}-{PARENT}-01.what-comes"),
+            format!("cc-{TRACE}-{PARENT}-0"),
+            format!("cc-{TRACE}-{PARENT}-0x-1"),
+            format!("cc-{zero_trace}-{PARENT}-01"),
+            format!("cc-{}-{PARENT}-01", TRACE.to_uppercase()),
+        ];
+        for text in bad {
+            assert_eq!(read(&text), Err(InvalidTraceparent), "{text}");
+        }
+    }
+
+    /// Section 3.2.2.5: each flag is a bit; those that are not known are sent as zero.
+    #[test]
+    fn of_the_flags_the_known_ones_are_sent_on() {
+        for (flags, sampled, random) in [
+            ("00", false, false),
+            ("01", true, false),
+            ("02", false, true),
+            ("03", true, true),
+            ("04", false, false),
+            ("fc", false, false),
+            ("fd", true, false),
+            ("ff", true, true),
+        ] {
+            let text = format!("00-{TRACE}-{PARENT}-{flags}");
+            let trace = read(&text).unwrap();
+            assert_eq!((trace.is_sampled(), trace.is_random()), (sampled, random), "{flags}");
+            let known = u8::from(sampled) | u8::from(random) << 1;
+            assert_eq!(sent(&text), format!("00-{TRACE}-{PARENT}-{known:02x}"));
         }
     }
 
     #[test]
-    fn a_higher_version_is_read_by_its_known_fields() {
-        let text = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes";
-        let trace = TraceContext::parse(text.as_bytes()).unwrap();
-        assert_eq!(trace.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert!(trace.is_sampled());
+    fn whether_it_is_sampled_changes_no_other_flag() {
+        let trace = read(&format!("00-{TRACE}-{PARENT}-02")).unwrap();
+        assert!(trace.sampled(true).is_random() && trace.sampled(true).is_sampled());
+        assert!(trace.sampled(true).sampled(false).is_random());
+        let trace = read(&format!("00-{TRACE}-{PARENT}-01")).unwrap();
+        assert!(!trace.sampled(false).is_random());
+    }
+
+    #[test]
+    fn a_new_trace_says_that_it_is_random_and_not_that_it_is_sampled() {
+        let (one, other) = (TraceContext::root(), TraceContext::root());
+        assert!(one.is_random() && !one.is_sampled() && one.parent().is_none());
+        assert_ne!((one.trace_id(), one.span_id()), (other.trace_id(), other.span_id()));
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let trace = TraceContext::parse(GOOD.as_bytes()).unwrap();
-        assert_eq!(trace.to_traceparent(trace.parent().unwrap()), GOOD);
+        assert_eq!(sent(GOOD), GOOD);
     }
 
     proptest! {

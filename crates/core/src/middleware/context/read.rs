@@ -2,23 +2,20 @@
 //!
 //! One pass over the fields: cheaper than a look-up for each name, and it sees what is there twice.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{borrow::Cow, str::FromStr as _, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::Shared;
 use crate::{
-    context::{Criticality, Deadline, InvalidTimeout, Parts, RequestId, TraceContext, parse_timeout},
+    context::{
+        Criticality, Deadline, InvalidTimeout, Parts, RequestId, TraceContext, baggage, parse_timeout,
+        tracestate,
+    },
     error::{Error, Kind, Protocol, Violation},
     trace::Span,
 };
-
-/// W3C Baggage section 3.3.2: what must at least be passed on; more than that is not.
-const BAGGAGE_BYTES: usize = 8192;
-const BAGGAGE_MEMBERS: usize = 64;
-/// W3C Trace Context section 3.3.1.1: a list with more members is invalid.
-const TRACESTATE_MEMBERS: usize = 32;
 
 /// A field that may be there once.
 #[derive(Clone, Copy, Default)]
@@ -61,12 +58,15 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The whole list, if `valid` finds it so.
-    fn checked(self, valid: impl FnOnce(&[u8]) -> bool) -> Option<HeaderValue> {
+    /// What `passed_on` leaves of the whole list.
+    fn checked(self, passed_on: impl FnOnce(&[u8]) -> Option<Cow<'_, [u8]>>) -> Option<HeaderValue> {
         match self {
             Self::Absent => None,
-            Self::One(value) => valid(value.as_bytes()).then(|| value.clone()),
-            Self::Joined(all) => valid(&all).then(|| HeaderValue::from_bytes(&all).ok()).flatten(),
+            Self::One(value) => match passed_on(value.as_bytes())? {
+                Cow::Borrowed(_) => Some(value.clone()),
+                Cow::Owned(left) => HeaderValue::from_bytes(&left).ok(),
+            },
+            Self::Joined(all) => HeaderValue::from_bytes(&passed_on(&all)?).ok(),
         }
     }
 }
@@ -124,8 +124,8 @@ pub(super) fn read(
     let parts = Parts {
         request_id: request_id.one().filter(given).cloned(),
         trace: trace.unwrap_or_else(TraceContext::root),
-        tracestate: if trace.is_some() { tracestate.checked(is_tracestate) } else { None },
-        baggage: if config.trust_ids { baggage.checked(is_baggage) } else { None },
+        tracestate: if trace.is_some() { tracestate.checked(tracestate::passed_on) } else { None },
+        baggage: if config.trust_ids { baggage.checked(baggage::passed_on) } else { None },
         deadline,
         criticality: class.and_then(|text| Criticality::from_str(text).ok()).unwrap_or_default(),
         attempt: attempt.and_then(|text| text.parse().ok()).unwrap_or_default(),
@@ -171,37 +171,4 @@ fn malformed(name: &'static str, error: InvalidTimeout) -> Error {
     Error::new(Kind::InvalidArgument)
         .with_detail(format!("malformed {name}"))
         .with_violation(Violation::new(name, format!("{error}, once")))
-}
-
-/// W3C Trace Context section 3.3.1: `key=value` members with a comma between, each key once, empty ones allowed.
-fn is_tracestate(list: &[u8]) -> bool {
-    let mut keys: [&[u8]; TRACESTATE_MEMBERS] = [&[]; TRACESTATE_MEMBERS];
-    let mut count = 0;
-    for member in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-        if member.is_empty() {
-            continue;
-        }
-        let Some(equals) = member.iter().position(|byte| *byte == b'=') else { return false };
-        let (key, value) = member.split_at(equals);
-        let value = &value[1..];
-        let good_key = (1..=256).contains(&key.len())
-            && key
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(byte));
-        let good_value = (1..=256).contains(&value.len())
-            && value.iter().all(|byte| (b' '..=b'~').contains(byte) && *byte != b'=');
-        if !good_key || !good_value || keys.iter().take(count).any(|known| *known == key) {
-            return false;
-        }
-        let Some(slot) = keys.get_mut(count) else { return false };
-        *slot = key;
-        count += 1;
-    }
-    count > 0
-}
-
-fn is_baggage(list: &[u8]) -> bool {
-    list.len() <= BAGGAGE_BYTES
-        && list.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t')
-        && list.split(|byte| *byte == b',').count() <= BAGGAGE_MEMBERS
 }
