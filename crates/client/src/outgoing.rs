@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority};
 use mainstay_core::context::{
     ATTEMPT, BAGGAGE, CRITICALITY, Deadline, GRPC_TIMEOUT, REQUEST_ID, REQUEST_TIMEOUT, RequestContext,
-    TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
+    SpanId, TRACEPARENT, TRACESTATE, format_timeout, parse_timeout,
 };
 
 /// What holds for a call with these headers: the deadline of the request that is being handled, the timeout that the
@@ -34,8 +34,11 @@ pub(crate) fn propagate(context: Option<&RequestContext>, headers: &mut HeaderMa
         }
     };
     if inside || !headers.contains_key(TRACEPARENT) {
+        // Each call has an id of its own (W3C Trace Context section 3.2.2.4). Where the request is recorded, what is recorded
+        // of the call says which; where nothing is, the request itself is what the callee is below.
         let trace = context.trace();
-        headers.insert(TRACEPARENT, trace.to_traceparent(trace.span_id()));
+        let span = if context.span().is_recording() { trace.span_id() } else { SpanId::random() };
+        headers.insert(TRACEPARENT, trace.to_traceparent(span));
     }
     if inside {
         // What arrived malformed is not in the context: a proxy that copied it does not pass it on.
@@ -123,6 +126,7 @@ mod tests {
     use std::time::Duration;
 
     use http::Request;
+    use mainstay_core::context::TraceContext;
 
     use super::*;
 
@@ -143,9 +147,12 @@ mod tests {
         assert_eq!(headers[REQUEST_ID], "id-1");
         assert_eq!(headers[TRACESTATE], "a=b");
         assert!(!headers.contains_key(BAGGAGE));
-        let sent = headers[TRACEPARENT].to_str().unwrap().to_owned();
-        // The span of the request: where the call is recorded its own attempt takes that place.
-        assert_eq!(sent, context.trace().to_traceparent(context.trace().span_id()));
+        let first = TraceContext::parse(headers[TRACEPARENT].as_bytes()).unwrap();
+        assert_eq!(first.trace_id(), context.trace().trace_id());
+        propagate(Some(&context), &mut headers);
+        let second = TraceContext::parse(headers[TRACEPARENT].as_bytes()).unwrap();
+        let request = Some(context.trace().span_id());
+        assert!(first.parent() != second.parent() && first.parent() != request && second.parent() != request);
     }
 
     #[test]
