@@ -11,4 +11,5 @@ mod lifecycle;
 mod readiness;
 mod reload;
 mod restarts;
+mod spans;
 mod stuck_peers;

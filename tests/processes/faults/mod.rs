@@ -8,7 +8,7 @@
 mod daemon;
 mod dns;
 mod endpoints;
-mod fleet;
+pub(crate) mod fleet;
 mod gone;
 mod gossip;
 mod load;

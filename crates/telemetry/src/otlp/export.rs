@@ -229,9 +229,9 @@ impl Exporter {
             left += 1;
         }
         self.stats.drop(Reason::Stopped, left);
-        let dropped = self.stats.dropped();
-        if left > 0 {
-            tracing::warn!(lost = left, dropped, "the process ends before all spans were sent");
+        let (lost, dropped) = (self.stats.stopped(), self.stats.dropped());
+        if lost > 0 {
+            tracing::warn!(lost, dropped, "the process ends before all spans were sent");
         }
     }
 }

@@ -63,6 +63,12 @@ impl Stats {
         self.dropped.iter().map(Counter::get).sum()
     }
 
+    /// Those that the end of the process lost.
+    pub(super) fn stopped(&self) -> u64 {
+        let [.., stopped] = &self.dropped;
+        stopped.get()
+    }
+
     pub(super) fn fail(&self) {
         self.failures.add(1);
     }

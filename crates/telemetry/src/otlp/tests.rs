@@ -16,7 +16,7 @@ use mainstay_core::{
 use prost::Message as _;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::Instant,
 };
 
@@ -191,7 +191,7 @@ impl Receiver {
     }
 
     async fn serve(
-        stream: TcpStream,
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
         got: &Mutex<Vec<wire::Request>>,
         heads: &Mutex<Vec<String>>,
         behaviour: &Mutex<Behaviour>,
@@ -570,4 +570,51 @@ fn a_wrong_variable_is_told_with_what_was_expected() {
     let grpc = [("MAINSTAY_OTLP__ENDPOINT", "http://a:4318/v1/traces"), ("MAINSTAY_OTLP__PROTOCOL", "grpc")];
     let errors = loader(&grpc).load().unwrap_err().to_string();
     assert!(errors.contains("a URL without a path"), "{errors}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_receiver_behind_tls_has_to_be_the_one_that_is_trusted() {
+    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(mainstay_core::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (got, heads) = (Arc::<Mutex<Vec<_>>>::default(), Mutex::default());
+    let server = {
+        let got = Arc::clone(&got);
+        tokio::spawn(async move {
+            let behaviour = Mutex::new(Behaviour::Answers(200));
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let _ = Receiver::serve(stream, &got, &heads, &behaviour).await;
+                }
+            }
+        })
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), own.cert.pem()).unwrap();
+    let mut config = Config::default().with_endpoint(format!("https://localhost:{port}"));
+    config.interval = mainstay_core::config::Duration::from_millis(50);
+    config.export_timeout = mainstay_core::config::Duration::from_secs(1);
+    // What the platform trusts has not signed it.
+    let rig = Rig::start(&config);
+    rig.spans.take(span("orders"));
+    until("it is not trusted", || rig.dropped("undelivered") == 1).await;
+    assert!(got.lock().unwrap().is_empty());
+
+    config.tls.ca_file = Some(file.path().to_owned());
+    let rig = Rig::start(&config);
+    rig.spans.take(span("orders"));
+    until("it arrives", || rig.exported() == 1).await;
+    assert_eq!(got.lock().unwrap().len(), 1);
+    server.abort();
 }

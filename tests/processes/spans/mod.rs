@@ -1,0 +1,5 @@
+//! What a receiver of OpenTelemetry gets, and what becomes of requests when there is none.
+
+mod outage;
+mod receiver;
+mod tree;

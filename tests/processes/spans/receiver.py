@@ -1,0 +1,87 @@
+"""A receiver of OTLP, made of what others wrote: opentelemetry-proto and grpcio from PyPI.
+
+Usage: receiver.py grpc|http PORT. Prints `listening PORT`, then each span that arrives as one line of JSON.
+"""
+
+import gzip
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+
+def values(attributes) -> dict:
+    """Attributes as plain values."""
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}
+
+
+def show(request: trace_service_pb2.ExportTraceServiceRequest) -> None:
+    lines = []
+    for of_resource in request.resource_spans:
+        resource = values(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_spans:
+            for span in of_scope.spans:
+                line = {
+                    "resource": resource,
+                    "scope": of_scope.scope.name,
+                    "trace": span.trace_id.hex(),
+                    "id": span.span_id.hex(),
+                    "parent": span.parent_span_id.hex(),
+                    "name": span.name,
+                    "kind": span.kind,
+                    "start": span.start_time_unix_nano,
+                    "end": span.end_time_unix_nano,
+                    "attributes": values(span.attributes),
+                    "status": span.status.code,
+                    "flags": span.flags,
+                }
+                lines.append(json.dumps(line))
+    print("\n".join(lines), flush=True)
+
+
+class OverGrpc(trace_service_pb2_grpc.TraceServiceServicer):
+    def Export(self, request, context):
+        show(request)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+class OverHttp(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        good = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+        if good:
+            show(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+        answer = trace_service_pb2.ExportTraceServiceResponse().SerializeToString()
+        self.send_response(200 if good else 404)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def main() -> None:
+    protocol, port = sys.argv[1], int(sys.argv[2])
+    if protocol == "grpc":
+        server = grpc.server(ThreadPoolExecutor(max_workers=4))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(OverGrpc(), server)
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+        print(f"listening {port}", flush=True)
+        server.wait_for_termination()
+    else:
+        server = ThreadingHTTPServer(("127.0.0.1", port), OverHttp)
+        print(f"listening {server.server_port}", flush=True)
+        server.serve_forever()
+
+
+main()

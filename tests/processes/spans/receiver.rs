@@ -1,0 +1,102 @@
+//! A receiver that others wrote, as a process.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Map, Value};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{Duration, sleep, timeout},
+};
+
+use crate::harness::PATIENCE;
+
+/// A span as it arrived.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(super) struct Span {
+    pub(super) resource: BTreeMap<String, Value>,
+    pub(super) scope: String,
+    pub(super) trace: String,
+    pub(super) id: String,
+    pub(super) parent: String,
+    pub(super) name: String,
+    pub(super) kind: u8,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) attributes: Map<String, Value>,
+    pub(super) status: u8,
+    pub(super) flags: u32,
+}
+
+/// `SPAN_KIND_SERVER`.
+pub(super) const SERVER: u8 = 2;
+
+impl Span {
+    pub(super) fn service(&self) -> &str {
+        self.resource["service.name"].as_str().unwrap()
+    }
+}
+
+/// Ended by drop.
+pub(super) struct Receiver {
+    child: Child,
+    pub(super) port: u16,
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+impl Receiver {
+    /// Over `grpc` or `http`, on this port; 0 is one that is free.
+    pub(super) async fn start(protocol: &str, port: u16) -> Self {
+        let python = env::var("TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("processes/spans/receiver.py");
+        let mut command = Command::new(python);
+        command.arg(script).args([protocol, &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().expect("Python; `cargo xtask test` installs it");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said =
+            timeout(PATIENCE, lines.next_line()).await.expect("it starts").unwrap().expect("it listens");
+        let port = said.strip_prefix("listening ").unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+        let spans = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&spans);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                to.lock()
+                    .unwrap()
+                    .push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+            }
+        });
+        Self { child, port, spans }
+    }
+
+    /// Ends it without a word.
+    pub(super) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.spans.lock().unwrap().len()
+    }
+
+    /// The spans of this trace, once there are those for which `all` holds.
+    pub(super) async fn trace(&self, trace: &str, all: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        let of_trace = || -> Vec<Span> {
+            let spans = self.spans.lock().unwrap();
+            spans.iter().filter(|span| span.trace == trace).cloned().collect()
+        };
+        let wait = async {
+            while !all(&of_trace()) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if timeout(PATIENCE, wait).await.is_err() {
+            panic!("of {trace} there are only: {:#?}", of_trace());
+        }
+        of_trace()
+    }
+}
