@@ -58,11 +58,10 @@ fn check(spans: &[Span]) {
     // A payment that failed on purpose is tried again.
     calls.dedup();
     let expected = [
-        ("-", "gateway", "POST /orders"),
         ("gateway", "orders", "POST /orders"),
         ("orders", "catalog", "GET /products/{sku}"),
         ("orders", "inventory", "shop.inventory.v1.Inventory/Reserve"),
-        ("orders", "payments", "POST /payments/{id}"),
+        ("orders", "payments", "PUT /payments/{id}"),
     ];
     let found: Vec<_> = expected.iter().filter(|call| !calls.contains(call)).collect();
     assert!(found.is_empty(), "missing: {found:#?} in {calls:#?}");
