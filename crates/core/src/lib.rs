@@ -37,6 +37,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod middleware;
 pub mod observe;
+mod panics;
 pub mod server;
 pub mod task;
 #[cfg(feature = "tls")]

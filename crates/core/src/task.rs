@@ -1,14 +1,23 @@
 //! The only place that spawns.
 //!
 //! A task belongs to a [`Tasks`] group, which tells it when to stop and waits for it. What is spawned inside a
-//! request carries that request's context, so that deadlines and trace ids reach background work by construction.
+//! request carries that request's context, so that deadlines, trace ids and spans reach background work by construction.
+//!
+//! A panic of a task is logged once, with its location and the ids of the request; whoever joins the task gets it too.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    panic,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::context::RequestContext;
+use crate::{context::RequestContext, panics, trace::Span};
 
 /// A group of tasks with one owner. Clones share the group.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +44,8 @@ impl Tasks {
         Self::default()
     }
 
-    /// Runs `future` as a task of this group, in the context of the current request where there is one. It ends when
-    /// it is done; it should end soon after [`Tasks::stopping`].
+    /// Runs `future` as a task of this group, in the context of the current request where there is one, and within the
+    /// current span. It ends when it is done; it should end soon after [`Tasks::stopping`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -45,8 +54,26 @@ impl Tasks {
         F: Future<Output: Send> + Send + 'static,
     {
         match RequestContext::current() {
-            Some(context) => self.tracker.spawn(context.scope(future)),
-            None => self.tracker.spawn(future),
+            Some(context) => self.tracker.spawn(context.within(Span::current()).scope(Watched::new(future))),
+            None => self.tracker.spawn(Watched::new(future)),
+        }
+    }
+
+    /// Runs `work`, which blocks, on a thread for such work, in the context of the current request where there is one, and
+    /// within the current span. Nothing cuts it: [`Tasks::stop`] waits for it as for others.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn spawn_blocking<R>(&self, work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R>
+    where
+        R: Send + 'static,
+    {
+        match RequestContext::current() {
+            Some(context) => {
+                let context = context.within(Span::current());
+                self.tracker.spawn_blocking(move || context.sync_scope(|| watched(work)))
+            }
+            None => self.tracker.spawn_blocking(|| watched(work)),
         }
     }
 
@@ -58,7 +85,7 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.tracker.spawn(future)
+        self.tracker.spawn(Watched::new(future))
     }
 
     /// The signal to stop, for the tasks of this group.
@@ -93,5 +120,98 @@ impl Tasks {
             Ok(()) => Ok(()),
             Err(_) => Err(StillRunning { remaining: self.tracker.len(), waited: bound }),
         }
+    }
+}
+
+pin_project! {
+    /// A task whose panic is logged.
+    struct Watched<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F> Watched<F> {
+    fn new(inner: F) -> Self {
+        panics::install();
+        Self { inner }
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let inner = self.project().inner;
+        watched(|| inner.poll(cx))
+    }
+}
+
+/// Runs `work`. If it panics that is logged, and goes on.
+fn watched<T>(work: impl FnOnce() -> T) -> T {
+    panics::install();
+    panics::catch(work).unwrap_or_else(|(caught, payload)| {
+        let panics::Caught { message, location, backtrace } = &*caught;
+        let backtrace = backtrace.as_ref().map(tracing::field::display);
+        // The ids of the request are those of the line: its context is the current one.
+        tracing::error!(%message, %location, backtrace, "a task panicked");
+        panic::resume_unwind(payload)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::trace::{Kind, Sampler, Sink, SpanData, Tracer};
+
+    #[derive(Clone, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl Sink for Ended {
+        fn take(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_spawned_belongs_to_the_span_that_spawned_it_also_after_its_end() {
+        let (ended, tasks) = (Ended::default(), Tasks::new());
+        let tracer = Tracer::new(Sampler::share(1.0), ended.clone());
+        let trace = crate::context::TraceContext::root().sampled(true);
+        let root = tracer.start(SpanData::new("test".into(), "root", Kind::Server, trace));
+        let context = RequestContext::new().with_span(root.clone());
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (spawned, blocking) = context.sync_scope(|| {
+            let step = root.child("step");
+            step.scope(|| {
+                let spawned = tasks.spawn(async move {
+                    let _ = gone.await;
+                    Span::current().child("spawned").end();
+                });
+                let blocking = tasks.spawn_blocking(|| Span::current().child("blocking").end());
+                (spawned, blocking)
+            })
+        });
+        blocking.await.unwrap();
+        root.end();
+        go.send(()).unwrap();
+        spawned.await.unwrap();
+        let spans = ended.0.lock().unwrap().clone();
+        let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+        for name in ["spawned", "blocking"] {
+            assert_eq!(find(name).parent(), Some(find("step").trace.span_id()), "{name}");
+            assert_eq!(find(name).trace.trace_id(), trace.trace_id());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_goes_on_to_whoever_joins_the_task() {
+        let tasks = Tasks::new();
+        let panicked = tasks.spawn(async { panic!("in a task") }).await.unwrap_err();
+        assert_eq!(*panicked.into_panic().downcast::<&'static str>().unwrap(), "in a task");
+        let panicked = tasks.spawn_blocking(|| panic!("in blocking work")).await.unwrap_err();
+        assert_eq!(*panicked.into_panic().downcast::<&'static str>().unwrap(), "in blocking work");
     }
 }

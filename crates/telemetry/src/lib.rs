@@ -5,18 +5,22 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`bridge`] | spans of `tracing` as spans of the trace |
 //! | [`logs`] | log lines: readable on a terminal, JSON elsewhere, with the ids of the request |
 //! | [`metrics`] | what a scrape by Prometheus gets; the metrics of the process and its runtime |
 //! | `otlp`, `sampling` (feature `otlp`) | spans sent to a receiver of OpenTelemetry, and which ones |
+//! | [`redact`] | which fields are told to nobody |
 //! | [`resource`] | what the process is |
 //! | [`slo`] | objectives, and the alerts and dashboards made of them |
 //!
 //! Invariants: nothing here panics, also when it is set up twice; a value that can't be used is refused by its key.
 
+pub mod bridge;
 pub mod logs;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod redact;
 pub mod resource;
 #[cfg(feature = "otlp")]
 pub mod sampling;

@@ -187,6 +187,12 @@ impl RequestContext {
         })
     }
 
+    /// For what is begun within `span`: that is its span, where it is recorded.
+    pub(crate) fn within(self, span: Span) -> Self {
+        let is_own = span.trace().map(TraceContext::span_id) == Some(self.0.trace.span_id());
+        if span.is_recording() && !is_own { self.with_span(span) } else { self }
+    }
+
     /// With the `tracestate` to pass on.
     #[must_use]
     pub fn with_tracestate(self, tracestate: HeaderValue) -> Self {

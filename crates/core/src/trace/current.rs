@@ -8,8 +8,15 @@ thread_local! {
     static CURRENT: RefCell<Option<Span>> = const { RefCell::new(None) };
 }
 
+/// One that was left although it has ended, by a guard that outlives it, is nobody's parent.
 pub(super) fn get() -> Option<Span> {
-    CURRENT.try_with(|current| current.try_borrow().ok()?.clone()).ok()?
+    let entered = CURRENT.try_with(|current| current.try_borrow().ok()?.clone()).ok()?;
+    entered.filter(Span::is_open)
+}
+
+pub(super) fn is_open() -> bool {
+    let is_open = |span: &Option<Span>| span.as_ref().is_some_and(Span::is_open);
+    CURRENT.try_with(|current| current.try_borrow().is_ok_and(|current| is_open(&current))).unwrap_or(false)
 }
 
 fn replace(span: Option<Span>) -> Option<Span> {

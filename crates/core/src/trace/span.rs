@@ -1,9 +1,10 @@
 use std::{
     borrow::Cow,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{Entered, Event, Kind, SpanData, Status, Value, current, tracer::Output};
@@ -26,14 +27,26 @@ struct Recording {
     output: Output,
     trace: TraceContext,
     began: Instant,
-    /// Taken when it ends.
-    data: Mutex<Option<Box<SpanData>>>,
+    state: Mutex<State>,
+}
+
+enum State {
+    Running(Box<SpanData>),
+    /// What was begun for it may go on after it: what its children need is kept.
+    Ended(Inherited),
+}
+
+#[derive(Clone)]
+struct Inherited {
+    service: Arc<str>,
+    tracestate: Option<HeaderValue>,
 }
 
 impl Span {
     pub(super) fn start(output: Output, data: SpanData) -> Self {
         let (trace, began) = (data.trace, Instant::now());
-        Self(Some(Arc::new(Recording { output, trace, began, data: Mutex::new(Some(Box::new(data))) })))
+        let state = Mutex::new(State::Running(Box::new(data)));
+        Self(Some(Arc::new(Recording { output, trace, began, state })))
     }
 
     /// Nothing: what is not recorded.
@@ -48,6 +61,13 @@ impl Span {
         current::get().or_else(|| RequestContext::peek(|context| context.span().clone())).unwrap_or_default()
     }
 
+    /// Whether [`Self::current`] is recorded: cheaper than to have it.
+    #[must_use]
+    pub fn is_current_recording() -> bool {
+        current::is_open()
+            || RequestContext::peek(|context| context.span().is_recording()).unwrap_or_default()
+    }
+
     /// Whether it is recorded.
     #[must_use]
     pub fn is_recording(&self) -> bool {
@@ -60,7 +80,13 @@ impl Span {
         self.0.as_ref().map(|recording| &recording.trace)
     }
 
-    /// A span of what is done within this one; nothing, if this is nothing.
+    /// Whether it is recorded and has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(|recording| matches!(*recording.state(), State::Running(_)))
+    }
+
+    /// A span of what is done within this one, or was begun by it and goes on; nothing, if this is nothing.
     #[must_use]
     pub fn child(&self, name: impl Into<Cow<'static, str>>) -> Self {
         self.child_of_kind(Kind::Internal, name)
@@ -70,11 +96,7 @@ impl Span {
     #[must_use]
     pub fn child_of_kind(&self, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
         let Some(own) = &self.0 else { return Self(None) };
-        let Some((service, tracestate)) =
-            self.look(|data| (Arc::clone(&data.service), data.tracestate.clone()))
-        else {
-            return Self(None);
-        };
+        let Inherited { service, tracestate } = own.inherited();
         let mut data = SpanData::new(service, name, kind, own.trace.child());
         data.tracestate = tracestate;
         Self::start(own.output.clone(), data)
@@ -144,14 +166,9 @@ impl Span {
         Entered::new(self)
     }
 
-    fn look<R>(&self, look: impl FnOnce(&SpanData) -> R) -> Option<R> {
-        let data = self.0.as_ref()?.data.lock().unwrap_or_else(PoisonError::into_inner);
-        data.as_deref().map(look)
-    }
-
     fn change(&self, change: impl FnOnce(&mut SpanData)) {
         if let Some(recording) = &self.0
-            && let Some(data) = &mut *recording.data.lock().unwrap_or_else(PoisonError::into_inner)
+            && let State::Running(data) = &mut *recording.state()
         {
             change(data);
         }
@@ -159,11 +176,37 @@ impl Span {
 }
 
 impl Recording {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inherited(&self) -> Inherited {
+        self.state().inherited()
+    }
+
     fn end(&self) {
-        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut data) = data {
+        let mut state = self.state();
+        if let State::Ended(_) = *state {
+            return;
+        }
+        let ended = State::Ended(state.inherited());
+        let before = mem::replace(&mut *state, ended);
+        // What takes spans is not called with the lock held.
+        drop(state);
+        if let State::Running(mut data) = before {
             data.end = data.start + self.began.elapsed();
             self.output.put(*data);
+        }
+    }
+}
+
+impl State {
+    fn inherited(&self) -> Inherited {
+        match self {
+            Self::Running(data) => {
+                Inherited { service: Arc::clone(&data.service), tracestate: data.tracestate.clone() }
+            }
+            Self::Ended(inherited) => inherited.clone(),
         }
     }
 }

@@ -4,6 +4,8 @@ use mainstay_core::config::{Findings, Keys, Section};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use crate::redact::Redact;
+
 /// What `filter` should be.
 pub(super) const EXPECTED: &str = "directives such as `info` or `info,shop=debug,hyper=warn`";
 
@@ -21,6 +23,12 @@ pub struct Config {
     pub output: Output,
     /// Whether each request has a line at its end: target `mainstay::access`, level `info`. Default: false.
     pub access: bool,
+    /// Which spans and events of `tracing` are in the trace of a request that is recorded: directives as for `filter`,
+    /// which has no say in it. Default `info`; `off`: none.
+    pub spans: String,
+    /// Fields whose values are left out of lines and spans, by name. Default: `password`, `authorization`, `token` and
+    /// others that are secrets by their name.
+    pub redact: Redact,
 }
 
 /// How lines look.
@@ -64,6 +72,20 @@ impl Config {
         self
     }
 
+    /// With these directives for spans.
+    #[must_use]
+    pub fn with_spans(mut self, spans: impl Into<String>) -> Self {
+        self.spans = spans.into();
+        self
+    }
+
+    /// Without the values of these fields.
+    #[must_use]
+    pub fn with_redact(mut self, redact: Redact) -> Self {
+        self.redact = redact;
+        self
+    }
+
     /// To this output.
     #[must_use]
     pub fn with_output(mut self, output: Output) -> Self {
@@ -74,16 +96,28 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { format: Format::Auto, filter: "info".to_owned(), output: Output::Stdout, access: false }
+        Self {
+            format: Format::Auto,
+            filter: "info".to_owned(),
+            output: Output::Stdout,
+            access: false,
+            spans: "info".to_owned(),
+            redact: Redact::default(),
+        }
     }
 }
 
 impl Section for Config {
     fn check(&self, findings: &mut Findings) {
-        if let Some(word) = bare(&self.filter) {
-            findings.reject("filter", format_args!("{EXPECTED}; `{word}` is no level"));
-        } else if parse(&self.filter).is_err() {
-            findings.reject("filter", EXPECTED);
+        for (key, directives) in [("filter", &self.filter), ("spans", &self.spans)] {
+            if let Some(word) = bare(directives) {
+                findings.reject(key, format_args!("{EXPECTED}; `{word}` is no level"));
+            } else if parse(directives).is_err() {
+                findings.reject(key, EXPECTED);
+            }
+        }
+        for (index, _) in self.redact.wrong() {
+            findings.reject(&format!("redact[{index}]"), "the name of a field, without spaces");
         }
     }
 

@@ -13,6 +13,8 @@ use tracing_subscriber::{
     reload,
 };
 
+use crate::bridge::Bridge;
+
 use super::{Config, Error, Format, Output, config, json::Json, text::Text};
 
 /// The environment variable whose directives go before those of the configuration.
@@ -89,8 +91,10 @@ where
         let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(coloured).event_format(Text::new(coloured)).boxed()
     };
+    let bridge = Bridge::new().with_redact(config.redact.clone());
+    let spans = bridge.filter(parse("log.spans", &config.spans)?);
     Ok((
-        tracing_subscriber::registry().with(filter).with(lines),
+        tracing_subscriber::registry().with(lines.with_filter(filter)).with(bridge.with_filter(spans)),
         Handle { filter: handle, from_environment: from_environment.is_some() },
     ))
 }

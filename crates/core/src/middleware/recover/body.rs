@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Panicked, Panics, hook};
+use super::{Panicked, Panics};
 use crate::{
     BoxError,
     context::RequestContext,
     middleware::{FromBody, body::Either},
+    panics,
 };
 
 pin_project! {
@@ -60,11 +61,11 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        match hook::guard(|| inner.poll_frame(cx)) {
+        match panics::guard(|| inner.poll_frame(cx)) {
             Ok(polled) => polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             Err(caught) => {
                 let context = RequestContext::current().unwrap_or_default();
-                let again = hook::guard(|| this.inner.set(None)).err();
+                let again = panics::guard(|| this.inner.set(None)).err();
                 if let Some(panics) = this.panics {
                     panics.record(&caught, &context);
                     again.iter().for_each(|again| panics.record(again, &context));

@@ -7,8 +7,8 @@ use std::{
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::{Panics, ResponseBody, answer, hook};
-use crate::{context::RequestContext, error::Protocol, middleware::body::Either};
+use super::{Panics, ResponseBody, answer};
+use crate::{context::RequestContext, error::Protocol, middleware::body::Either, panics};
 
 pin_project! {
     /// Future of [`Recover`](super::Recover).
@@ -27,7 +27,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Running { #[pin] inner: F },
-        Panicked { caught: Option<Box<hook::Caught>> },
+        Panicked { caught: Option<Box<panics::Caught>> },
     }
 }
 
@@ -37,7 +37,7 @@ impl<F> ResponseFuture<F> {
     }
 
     /// The panic of the call itself, to be answered at the first poll.
-    pub(super) fn panicked(caught: Option<Box<hook::Caught>>, protocol: Protocol, panics: Panics) -> Self {
+    pub(super) fn panicked(caught: Option<Box<panics::Caught>>, protocol: Protocol, panics: Panics) -> Self {
         Self { state: State::Panicked { caught }, protocol, panics: Some(panics) }
     }
 }
@@ -54,7 +54,7 @@ where
         let mut outcome = Poll::Pending;
         let caught = match this.state.as_mut().project() {
             StateProjection::Running { inner } => {
-                let polled = hook::guard(|| {
+                let polled = panics::guard(|| {
                     if let Poll::Ready(answer) = inner.poll(cx) {
                         let panics = this.panics.take();
                         outcome = Poll::Ready(answer.map(|response| {
@@ -64,7 +64,7 @@ where
                 });
                 let Err(caught) = polled else { return outcome };
                 // What panicked is not polled again, and may panic once more when it is dropped.
-                if let Err(again) = hook::guard(|| this.state.set(State::Panicked { caught: None }))
+                if let Err(again) = panics::guard(|| this.state.set(State::Panicked { caught: None }))
                     && let Some(panics) = this.panics
                 {
                     panics.record(&again, &RequestContext::current().unwrap_or_default());

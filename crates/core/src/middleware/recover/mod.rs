@@ -3,7 +3,6 @@
 
 mod body;
 mod future;
-mod hook;
 
 use std::{
     sync::{
@@ -23,6 +22,7 @@ pub use future::ResponseFuture;
 use crate::{
     context::RequestContext,
     error::{Error, Kind, Protocol},
+    panics,
 };
 
 /// How many panics were caught. Clones share the count.
@@ -37,9 +37,9 @@ impl Panics {
     }
 
     /// Counts and logs one.
-    fn record(&self, caught: &hook::Caught, context: &RequestContext) {
+    fn record(&self, caught: &panics::Caught, context: &RequestContext) {
         self.0.fetch_add(1, Ordering::Relaxed);
-        let hook::Caught { message, location, backtrace } = caught;
+        let panics::Caught { message, location, backtrace } = caught;
         let (trace_id, request_id) = (context.trace().trace_id(), context.request_id());
         match backtrace {
             Some(backtrace) => {
@@ -66,7 +66,7 @@ impl RecoverLayer {
     /// Counts in `panics`. Sets the panic hook of the process, once, in front of the one that is there.
     #[must_use]
     pub fn new(panics: Panics) -> Self {
-        hook::install();
+        panics::install();
         Self { panics }
     }
 }
@@ -108,7 +108,7 @@ where
         let protocol = Protocol::of_current(&request);
         // Handed in and out by reference: what a guard is given and gives back is copied at each step.
         let (mut request, mut called) = (Some(request), None);
-        let outcome = hook::guard(|| called = request.take().map(|request| self.inner.call(request)));
+        let outcome = panics::guard(|| called = request.take().map(|request| self.inner.call(request)));
         match (called, outcome) {
             (Some(inner), _) => ResponseFuture::running(inner, protocol, self.panics.clone()),
             (None, outcome) => ResponseFuture::panicked(outcome.err(), protocol, self.panics.clone()),

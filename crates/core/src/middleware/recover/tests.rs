@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     Body,
     middleware::{context::ContextLayer, probe},
+    panics,
 };
 
 fn request() -> Request<Body> {
@@ -116,13 +117,13 @@ async fn a_future_that_panics_again_when_it_is_dropped_is_still_answered() {
 
 #[test]
 fn the_message_and_the_place_are_known() {
-    hook::install();
-    let caught = hook::guard(|| panic!("number {}", 7)).unwrap_err();
+    panics::install();
+    let caught = panics::guard(|| panic!("number {}", 7)).unwrap_err();
     assert_eq!(caught.message, "number 7");
     assert!(caught.location.contains("recover/tests.rs:"), "{}", caught.location);
     // Guards nest: the outer one is still there after an inner one.
-    let outer = hook::guard(|| {
-        let inner = hook::guard(|| panic!("inner")).unwrap_err();
+    let outer = panics::guard(|| {
+        let inner = panics::guard(|| panic!("inner")).unwrap_err();
         panic!("outer after {}", inner.message)
     });
     assert_eq!(outer.unwrap_err().message, "outer after inner");

@@ -1,20 +1,25 @@
-//! Where a panic happened: only the panic hook is told, so it leaves a note for whoever catches it.
+//! Panics that are caught, and logged. Where one happened only the panic hook is told, so it leaves a note for whoever
+//! catches it.
 
 use std::{
     any::Any,
     backtrace::{Backtrace, BacktraceStatus},
     cell::{Cell, RefCell},
+    mem,
     panic::{self, AssertUnwindSafe},
     sync::Once,
 };
 
 /// What a panic said and where.
 #[derive(Debug)]
-pub(super) struct Caught {
-    pub(super) message: String,
-    pub(super) location: String,
-    pub(super) backtrace: Option<Backtrace>,
+pub(crate) struct Caught {
+    pub(crate) message: String,
+    pub(crate) location: String,
+    pub(crate) backtrace: Option<Backtrace>,
 }
+
+/// What a panic goes on with.
+pub(crate) type Payload = Box<dyn Any + Send>;
 
 struct Note {
     location: String,
@@ -27,13 +32,17 @@ thread_local! {
 }
 
 /// Sets the hook, once a process. Panics elsewhere go to the hook that was there before.
-pub(super) fn install() {
+pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !GUARDED.get() {
                 return previous(info);
+            }
+            // Where nobody takes log lines it is still told.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                previous(info);
             }
             let location = info.location().map(ToString::to_string).unwrap_or_default();
             // Captured only where RUST_BACKTRACE asks for it.
@@ -48,22 +57,28 @@ pub(super) fn install() {
 }
 
 /// Runs `work`; a panic in it comes back as what it said and where.
-pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
+pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
+    catch(work).map_err(|(caught, payload)| {
+        // A payload can panic when it is dropped; that must not get out of the place that catches panics.
+        mem::forget(payload);
+        caught
+    })
+}
+
+/// As [`guard`], with what the panic goes on with.
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, (Box<Caught>, Payload)> {
     let outer = GUARDED.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
-    outcome.map_err(caught)
+    outcome.map_err(|payload| (caught(payload.as_ref()), payload))
 }
 
 #[cold]
-fn caught(payload: Box<dyn Any + Send>) -> Box<Caught> {
+fn caught(payload: &(dyn Any + Send)) -> Box<Caught> {
     let note = NOTE.with(|cell| cell.try_borrow_mut().ok().and_then(|mut note| note.take()));
     let (location, backtrace) = note.map(|note| (note.location, note.backtrace)).unzip();
-    let message = message(payload.as_ref());
-    // A payload can panic when it is dropped; that must not get out of the place that catches panics.
-    std::mem::forget(payload);
     Box::new(Caught {
-        message,
+        message: message(payload),
         location: location.unwrap_or_else(|| "unknown".to_owned()),
         backtrace: backtrace.filter(|trace| trace.status() == BacktraceStatus::Captured),
     })
