@@ -173,8 +173,8 @@ impl Process {
 /// The address in a log line that says that a listener is open.
 fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let fields = &line["fields"];
-    (line["message"] == "listening" && fields["listener"] == listener)
+    let fields = &line["attributes"];
+    (line["body"] == "listening" && fields["listener"] == listener)
         .then(|| fields["address"].as_str()?.parse().ok())?
 }
 

@@ -12,8 +12,9 @@
 //! | [`redact`] | which fields are told to nobody |
 //! | [`resource`] | what the process is |
 //! | [`slo`] | objectives, and the alerts and dashboards made of them |
+//! | [`mod@test`] | spans, metrics and lines of one test, with assertions |
 //!
-//! Invariants: nothing here panics, also when it is set up twice; a value that can't be used is refused by its key.
+//! Invariants: nothing here panics but the assertions of `test`, also when it is set up twice; a value that can't be used is refused by its key.
 
 pub mod bridge;
 pub mod logs;
@@ -25,3 +26,4 @@ pub mod resource;
 #[cfg(feature = "otlp")]
 pub mod sampling;
 pub mod slo;
+pub mod test;

@@ -1,35 +1,104 @@
 //! The ids of the request that a line belongs to.
 
-use mainstay_core::context::RequestContext;
+use std::fmt::{self, Write};
+
+use mainstay_core::{
+    context::{RequestContext, TraceContext},
+    trace::Span,
+};
 
 /// What a line says of the request.
 #[derive(Default)]
 pub(super) struct Ids {
-    pub(super) trace_id: Option<String>,
-    pub(super) request_id: Option<String>,
+    trace_id: Option<Id>,
+    span_id: Option<Id>,
+    request_id: Option<Id>,
+}
+
+/// Short ones, as all of ours are, take no memory of their own.
+enum Id {
+    Short([u8; 32], usize),
+    Long(String),
+}
+
+impl Id {
+    fn new(value: &dyn fmt::Display) -> Self {
+        let mut id = Self::Short([0; 32], 0);
+        // Nothing here fails to be written to.
+        let _ = write!(id, "{value}");
+        id
+    }
+
+    fn hex(bytes: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        Self::Short(text, (2 * bytes.len()).min(32))
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(text, length) => std::str::from_utf8(&text[..*length]).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl Write for Id {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        match self {
+            Self::Short(text, length) if *length + more.len() <= text.len() => {
+                text[*length..*length + more.len()].copy_from_slice(more.as_bytes());
+                *length += more.len();
+            }
+            Self::Short(..) => *self = Self::Long(self.as_str().to_owned() + more),
+            Self::Long(text) => text.push_str(more),
+        }
+        Ok(())
+    }
 }
 
 impl Ids {
-    /// Fills what the event did not say from the current request, if there is one.
+    /// Fills what the event did not say from what is current: the innermost span that is recorded, else the request.
     pub(super) fn or_current(mut self) -> Self {
-        if self.trace_id.is_some() && self.request_id.is_some() {
-            return self;
+        let context = RequestContext::current();
+        let span = Span::current();
+        // One that says another trace says nothing of this one's span.
+        let says_trace = self.trace_id.is_some();
+        if let Some(trace) = span.trace().or(context.as_ref().map(RequestContext::trace))
+            && !says_trace
+        {
+            self.of(trace);
         }
-        if let Some(context) = RequestContext::current() {
-            self.trace_id.get_or_insert_with(|| context.trace().trace_id().to_string());
-            self.request_id.get_or_insert_with(|| context.request_id().to_string());
+        if let Some(context) = &context {
+            self.request_id.get_or_insert_with(|| Id::new(&context.request_id()));
         }
         self
     }
 
+    fn of(&mut self, trace: &TraceContext) {
+        self.trace_id = Some(Id::hex(&trace.trace_id().to_bytes()));
+        self.span_id.get_or_insert_with(|| Id::hex(&trace.span_id().to_bytes()));
+    }
+
     /// Takes a field of the event over, if it is one of the ids.
-    pub(super) fn take(&mut self, field: &str, value: impl FnOnce() -> String) -> bool {
+    pub(super) fn take(&mut self, field: &str, value: &dyn fmt::Display) -> bool {
         let id = match field {
             "trace_id" => &mut self.trace_id,
+            "span_id" => &mut self.span_id,
             "request_id" => &mut self.request_id,
             _ => return false,
         };
-        *id = Some(value());
+        *id = Some(Id::new(value));
         true
+    }
+
+    /// Those that are known, by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let ids =
+            [("trace_id", &self.trace_id), ("span_id", &self.span_id), ("request_id", &self.request_id)];
+        ids.into_iter().filter_map(|(name, id)| Some((name, id.as_ref()?.as_str())))
     }
 }

@@ -8,14 +8,18 @@ use std::{
 use tracing::{Subscriber, subscriber::set_global_default};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    fmt::{Layer as FmtLayer, MakeWriter, format::JsonFields, writer::BoxMakeWriter},
+    fmt::{Layer as FmtLayer, MakeWriter, writer::BoxMakeWriter},
     layer::SubscriberExt,
     reload,
 };
 
 use crate::bridge::Bridge;
 
-use super::{Config, Error, Format, Output, config, json::Json, text::Text};
+use super::{
+    Config, Error, Format, Output, config,
+    json::{Json, JsonFields},
+    text::{Text, TextFields},
+};
 
 /// The environment variable whose directives go before those of the configuration.
 const RUST_LOG: &str = "RUST_LOG";
@@ -61,7 +65,7 @@ pub fn init(config: &Config) -> Result<Handle, Error> {
 }
 
 /// A subscriber that writes to `writer`, which is a terminal or not.
-pub(super) fn subscriber<W>(
+pub(crate) fn subscriber<W>(
     config: &Config,
     from_environment: Option<&str>,
     terminal: bool,
@@ -86,10 +90,12 @@ where
     // What can't be written is lost: the report of it goes to standard error, and panics where that is closed.
     let lines = FmtLayer::default().with_writer(writer).log_internal_errors(false);
     let lines: Box<dyn Layer<_> + Send + Sync> = if json {
-        lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(Json).boxed()
+        let fields = JsonFields(config.redact.clone());
+        lines.with_ansi(false).fmt_fields(fields).event_format(Json(config.redact.clone())).boxed()
     } else {
         let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        lines.with_ansi(coloured).event_format(Text::new(coloured)).boxed()
+        let fields = TextFields(config.redact.clone());
+        lines.with_ansi(coloured).fmt_fields(fields).event_format(Text::new(coloured)).boxed()
     };
     let bridge = Bridge::new().with_redact(config.redact.clone());
     let spans = bridge.filter(parse("log.spans", &config.spans)?);

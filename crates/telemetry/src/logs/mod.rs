@@ -1,14 +1,21 @@
 //! Log lines.
 //!
 //! [`init`] takes all `tracing` events of the process from then on: as text where the output is a terminal, else one
-//! JSON object a line. Inside a request each line carries the request's `trace_id` and `request_id`, also where the
+//! JSON object a line. Inside a request each line carries its `trace_id`, `span_id` and `request_id`, also where the
 //! event does not say them, also in work that was spawned through `mainstay_core::task`.
 //!
 //! ```json
-//! {"timestamp":"2026-11-21T09:30:00.123456Z","severity":"INFO","target":"shop::orders","message":"placed",
-//!  "fields":{"items":3},"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","request_id":"r-17"}
+//! {"timestamp":"2026-11-21T09:30:00.123456Z","severity_text":"INFO","severity_number":9,"scope":"shop::orders",
+//!  "body":"placed","attributes":{"items":3},"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",
+//!  "span_id":"00f067aa0ba902b7","request_id":"r-17"}
 //! ```
-//! (on one line). Span names and fields are in `spans`, the outermost first, where there are any.
+//! (on one line). The names are those of OpenTelemetry's log data model; `scope` is the target that `log.filter` goes by. Span names
+//! and fields are in `spans`, the outermost first, where there are any. `span_id` is that of the innermost span which is
+//! recorded, else that of the request.
+//!
+//! **Secrets**: values of fields named in `log.redact` are written as `[redacted]`, in lines and in spans of the trace. By
+//! default those are left out that are secrets by their name ([`Redact`](crate::redact::Redact)). What stands in a
+//! message is written as it is.
 //!
 //! **Which events**: the directives in the environment variable `RUST_LOG` where it is set and not empty, else
 //! `log.filter` of the configuration, else `info`. [`Handle::set_filter`] changes them while the process runs.
@@ -27,14 +34,21 @@
 
 mod config;
 mod error;
+mod escape;
 mod ids;
 mod init;
 mod json;
 mod text;
+mod timestamp;
 
 pub use config::{Config, Format, Output};
 pub use error::Error;
+pub(crate) use init::subscriber;
 pub use init::{Handle, init};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/logs.md")]
+struct Guide;
 
 #[cfg(test)]
 mod tests;

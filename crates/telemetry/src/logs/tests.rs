@@ -3,11 +3,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use mainstay_core::context::{RequestContext, TraceContext};
+use mainstay_core::{
+    context::{RequestContext, TraceContext},
+    trace::{Kind, Sampler, Sink, SpanData, Tracer},
+};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{init::subscriber, *};
+use crate::redact::Redact;
 
 /// What was written.
 #[derive(Clone, Default)]
@@ -70,11 +74,12 @@ fn a_line_outside_of_a_terminal_is_json_with_every_field_in_its_place() {
         );
     });
     let line = &written.lines()[0];
-    assert_eq!(line["severity"], "WARN");
-    assert_eq!(line["target"], "mainstay_telemetry::logs::tests");
-    assert_eq!(line["message"], "placed\nand \"paid\"");
+    assert_eq!(line["severity_text"], "WARN");
+    assert_eq!(line["severity_number"], 13);
+    assert_eq!(line["scope"], "mainstay_telemetry::logs::tests");
+    assert_eq!(line["body"], "placed\nand \"paid\"");
     let fields = json!({"items": 3, "share": 0.5, "ratio": "inf", "gift": true, "cause": "disk full"});
-    assert_eq!(line["fields"], fields);
+    assert_eq!(line["attributes"], fields);
     assert_eq!(line["spans"], json!([{"name": "order", "id": 7}]));
     let timestamp = line["timestamp"].as_str().unwrap();
     assert!(timestamp.len() == 27 && timestamp.ends_with('Z') && &timestamp[10..11] == "T", "{timestamp}");
@@ -95,16 +100,17 @@ fn inside_of_a_request_a_line_has_its_ids_unless_the_event_says_others() {
     let lines = logged(&Config::default(), None, false, log).lines();
     assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(lines[0]["request_id"], "r-17");
+    assert_eq!(lines[0]["span_id"].as_str().unwrap().len(), 16);
     assert_eq!(lines[1]["trace_id"], "ffff");
-    assert_eq!(lines[1].get("fields"), None, "an id is not repeated among the fields");
+    assert_eq!(lines[1].get("span_id"), None, "the span of another trace is not known");
+    assert_eq!(lines[1].get("attributes"), None, "an id is not repeated among the fields");
     assert_eq!(lines[2].get("trace_id"), None);
 
     let text = logged(&Config::default().with_format(Format::Text), None, false, log).text();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        lines[0].ends_with("of the request trace_id=4bf92f3577b34da6a3ce929d0e0e4736 request_id=r-17"),
-        "{text}"
-    );
+    let (line, span) = lines[0].split_once(" span_id=").unwrap();
+    assert!(line.ends_with("of the request trace_id=4bf92f3577b34da6a3ce929d0e0e4736"), "{text}");
+    assert!(span.len() == 16 + " request_id=r-17".len() && span.ends_with(" request_id=r-17"), "{text}");
     assert!(lines[1].contains("trace_id=ffff") && !lines[1].contains("4bf9"), "{text}");
     assert!(lines[2].ends_with("of none"), "{text}");
 }
@@ -141,7 +147,7 @@ fn the_filter_can_be_changed_and_a_wrong_one_changes_nothing() {
         assert!(matches!(handle.set_filter("inof"), Err(Error::Filter { .. })));
         tracing::debug!("still");
     });
-    let messages: Vec<Value> = written.lines().iter().map(|line| line["message"].clone()).collect();
+    let messages: Vec<Value> = written.lines().iter().map(|line| line["body"].clone()).collect();
     assert_eq!(messages, ["now", "still"]);
 }
 
@@ -186,4 +192,76 @@ fn a_wrong_filter_is_found_when_the_configuration_is_read() {
     let errors = load("shop=loud").unwrap_err();
     assert_eq!(errors.findings()[0].key.to_string(), "log.filter");
     assert!(errors.to_string().contains("expected: directives such as `info`"), "{errors}");
+}
+
+#[test]
+fn a_line_within_a_span_that_is_recorded_has_its_id() {
+    #[derive(Clone, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+    impl Sink for Ended {
+        fn take(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+    }
+    let ended = Ended::default();
+    let tracer = Tracer::new(Sampler::share(1.0), ended.clone());
+    let trace = TraceContext::root().sampled(true);
+    let root = tracer.start(SpanData::new("test".into(), "root", Kind::Server, trace));
+    let lines = logged(&Config::default(), None, false, |_| {
+        RequestContext::new().with_span(root).sync_scope(|| {
+            tracing::info!("around");
+            tracing::info_span!("inner").in_scope(|| tracing::info!("within"));
+        });
+    })
+    .lines();
+    let spans = ended.0.lock().unwrap().clone();
+    assert_eq!((&*spans[0].name, &*spans[1].name), ("inner", "root"));
+    assert_eq!(lines[0]["span_id"], spans[1].trace.span_id().to_string());
+    assert_eq!(lines[1]["span_id"], spans[0].trace.span_id().to_string());
+    assert_eq!(lines[1]["trace_id"], trace.trace_id().to_string());
+}
+
+#[test]
+fn secrets_are_in_no_line() {
+    let log = |_: &Handle| {
+        let span =
+            tracing::info_span!("login", password = "hunter2", user = "ada", token = tracing::field::Empty);
+        span.record("token", "hunter2");
+        let _entered = span.enter();
+        tracing::info!(http.request.header.authorization = "hunter2", cookie = ?"hunter2", "seen");
+    };
+    for format in [Format::Json, Format::Text] {
+        let text = logged(&Config::default().with_format(format), None, false, log).text();
+        assert!(!text.contains("hunter2") && text.matches("[redacted]").count() == 4, "{text}");
+        assert!(text.contains("ada"), "{text}");
+        let shown =
+            logged(&Config::default().with_format(format).with_redact(Redact::none()), None, false, log);
+        assert_eq!(shown.text().matches("hunter2").count(), 4);
+    }
+}
+
+#[test]
+fn a_field_of_a_span_that_is_recorded_again_is_there_once() {
+    let written = logged(&Config::default(), None, false, |_| {
+        let span = tracing::info_span!("work", status = 1, name = "x\"y");
+        span.record("status", 2);
+        span.in_scope(|| tracing::info!(r#type = 1, ""));
+    });
+    assert_eq!(written.text().matches("\"status\"").count(), 1, "{}", written.text());
+    assert_eq!(written.lines()[0]["spans"][0]["status"], 2);
+    assert_eq!(written.lines()[0]["attributes"], json!({"type": 1}));
+    assert_eq!(written.lines()[0]["body"], "");
+}
+
+#[test]
+fn what_logs_while_it_is_formatted_breaks_no_line() {
+    struct Chatty;
+    impl std::fmt::Display for Chatty {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            tracing::info!("within");
+            f.write_str("said")
+        }
+    }
+    let lines = logged(&Config::default(), None, false, |_| tracing::info!(what = %Chatty, "around")).lines();
+    assert!(lines.iter().any(|line| line["body"] == "around" && line["attributes"]["what"] == "said"));
 }

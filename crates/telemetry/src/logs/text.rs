@@ -7,14 +7,16 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
+    field::{RecordFields, VisitOutput},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
-        format::{Format, Full, Writer},
+        format::{DefaultVisitor, Format, Full, Writer},
     },
     registry::LookupSpan,
 };
 
 use super::ids::Ids;
+use crate::redact::Redact;
 
 /// The usual format of tracing-subscriber, and the ids of the request at the end.
 pub(super) struct Text(Format<Full>);
@@ -40,17 +42,25 @@ where
         self.0.format_event(context, Writer::new(&mut line), event)?;
         let mut said = Said::default();
         event.record(&mut said);
-        let (has_trace, has_request) = (said.0.trace_id.is_some(), said.0.request_id.is_some());
-        let ids = said.0.or_current();
+        let said = said.0;
+        let names: Vec<&str> = said.iter().map(|(name, _)| name).collect();
+        let ids = said.or_current();
         line.truncate(line.trim_end().len());
-        for (key, has, id) in
-            [("trace_id", has_trace, ids.trace_id), ("request_id", has_request, ids.request_id)]
-        {
-            if let (false, Some(id)) = (has, id) {
-                write!(line, " {key}={id}")?;
-            }
+        for (name, id) in ids.iter().filter(|(name, _)| !names.contains(name)) {
+            write!(line, " {name}={id}")?;
         }
         writeln!(writer, "{line}")
+    }
+}
+
+/// Writes the fields of events and spans as tracing-subscriber does, but for those that are redacted.
+pub(super) struct TextFields(pub(super) Redact);
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = DefaultVisitor::new(writer, true);
+        fields.record(&mut self.0.visitor(&mut visitor));
+        visitor.finish()
     }
 }
 
@@ -60,6 +70,6 @@ struct Said(Ids);
 
 impl Visit for Said {
     fn record_debug(&mut self, field: &Field, _: &dyn fmt::Debug) {
-        self.0.take(field.name(), String::new);
+        self.0.take(field.name(), &"");
     }
 }

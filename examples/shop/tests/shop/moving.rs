@@ -63,7 +63,7 @@ impl Fleet {
             arguments.extend(set(&[(&format!("app.{service}.database"), &database)]));
         }
         let mut process = Process::shop(&arguments);
-        process.find("readiness", |line| line.contains(r#""message":"ready""#).then_some(()));
+        process.find("readiness", |line| line.contains(r#""body":"ready""#).then_some(()));
         process
     }
 

@@ -46,7 +46,7 @@ impl Shop {
             Shape::Four => fleet(directory.path(), values),
         };
         for process in &mut processes {
-            process.find("readiness", |line| line.contains(r#""message":"ready""#).then_some(()));
+            process.find("readiness", |line| line.contains(r#""body":"ready""#).then_some(()));
         }
         let address =
             processes[0].find("address", |line| line.strip_prefix("The shop is open at ").map(str::to_owned));
