@@ -181,7 +181,7 @@ async fn survives(protocol: &str, setting: &str) {
     let minutes = began.elapsed().as_secs() / 60;
     let text = process.log().text();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let warnings: Vec<Value> = lines.filter(|line| line["message"] == "spans can't be sent").collect();
+    let warnings: Vec<Value> = lines.filter(|line| line["body"] == "spans can't be sent").collect();
     assert!((1..=minutes + 1).contains(&(warnings.len() as u64)), "{warnings:#?}");
     process.terminate().await;
     assert!(process.ended().await.success());

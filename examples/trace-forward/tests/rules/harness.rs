@@ -116,8 +116,8 @@ fn read_lines(from: impl Read + Send + 'static, to: Sender<String>) {
 
 fn listening(line: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let fields = &line["fields"];
-    let is_main = line["message"] == "listening" && fields["listener"] == "main";
+    let fields = &line["attributes"];
+    let is_main = line["body"] == "listening" && fields["listener"] == "main";
     is_main.then(|| fields["address"].as_str()?.parse().ok())?
 }
 
