@@ -16,7 +16,7 @@
 //! let telemetry = Capture::start();
 //! let app = Router::new()
 //!     .route("/orders/{id}", get(async || find(7)))
-//!     .route_layer(RouteLayer)
+//!     .route_layer(RouteLayer::new())
 //!     .layer(ContextLayer::default().with_ambient(telemetry.ambient("orders")));
 //! let request = http::Request::get("/orders/7").body(Body::empty()).unwrap();
 //! drop(app.oneshot(request).await);
