@@ -18,7 +18,7 @@ use sqlx::{
 use tempfile::TempDir;
 
 /// How long a statement waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database that belongs to one service. Started before the service answers, closed after its last request.
 #[derive(Debug, Clone)]
@@ -62,7 +62,11 @@ impl Database {
     /// Begins a transaction that writes. It takes the write lock at once: one that reads first and writes later
     /// would fail where another wrote between. Rolled back on drop.
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| match error {
+            // Too many wait for their turn: no fault, and it passes.
+            sqlx::Error::PoolTimedOut => Error::new(Kind::Unavailable).with_source(error),
+            error => error.into(),
+        })
     }
 
     /// Makes the tables, unless they are there.

@@ -75,7 +75,8 @@ impl<I: Instrument, const N: usize> Family<I, N> {
         let key = key(&values);
         match self.0.series.load().get(&*key) {
             Some(one) => one.instrument.clone(),
-            None => self.grow(&key, values),
+            // What is full stays so: no lock for what comes beyond.
+            None => self.0.overflow.get().cloned().unwrap_or_else(|| self.grow(&key, values)),
         }
     }
 

@@ -23,8 +23,13 @@ impl<T: Clone> Seen<T> {
 
     /// The one of this name, made if there is room for it.
     pub(super) fn get(&self, name: &str, make: impl FnOnce(&str) -> T) -> Option<T> {
-        if let Some(found) = self.find(name) {
-            return Some(found);
+        let known = self.all.load();
+        if let Some(found) = known.get(name) {
+            return Some(found.clone());
+        }
+        // What is full stays so: no lock for what comes beyond.
+        if known.len() >= MOST {
+            return None;
         }
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.all.load_full();

@@ -100,6 +100,9 @@ pub(crate) async fn a_payment_that_fails_leaves_nothing_behind(shape: Shape) {
     shop.close();
 }
 
+/// In the rush.
+const CUSTOMERS: usize = 24;
+
 /// Many customers at once, a few pieces, and payments that fail.
 pub(crate) async fn a_rush_never_sells_what_is_not_there(shape: Shape) {
     let values = [
@@ -109,7 +112,7 @@ pub(crate) async fn a_rush_never_sells_what_is_not_there(shape: Shape) {
     ];
     let shop = Shop::open(shape, &values);
     let mut customers = JoinSet::new();
-    for _ in 0..40 {
+    for _ in 0..CUSTOMERS {
         let customer = Customer::clone(&shop);
         customers.spawn(async move { customer.order("mug", 1, "tok_visa").await });
     }
@@ -127,7 +130,7 @@ pub(crate) async fn a_rush_never_sells_what_is_not_there(shape: Shape) {
     let orders = shop.get("/orders?limit=100").await.json;
     let orders = orders["orders"].as_array().unwrap();
     let with_status = |status| orders.iter().filter(|order| order["status"] == status).count();
-    assert_eq!((with_status("paid"), with_status("failed")), (paid as usize, 40 - paid as usize));
+    assert_eq!((with_status("paid"), with_status("failed")), (paid as usize, CUSTOMERS - paid as usize));
     shop.close();
 }
 
