@@ -38,7 +38,7 @@ pub(crate) fn propagate(context: Option<&RequestContext>, headers: &mut HeaderMa
         // of the call says which; where nothing is, the request itself is what the callee is below.
         let trace = context.trace();
         let span = if context.span().is_recording() { trace.span_id() } else { SpanId::random() };
-        headers.insert(TRACEPARENT, trace.to_traceparent(span));
+        context.propagation().write(trace, span, headers);
     }
     if inside {
         // What arrived malformed is not in the context: a proxy that copied it does not pass it on.

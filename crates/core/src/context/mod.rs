@@ -15,6 +15,7 @@ mod ambient;
 pub(crate) mod baggage;
 mod criticality;
 mod deadline;
+mod propagation;
 mod request_id;
 mod scope;
 mod trace;
@@ -27,6 +28,7 @@ use http::HeaderValue;
 pub use ambient::Ambient;
 pub use criticality::{CRITICALITY, Criticality, UnknownCriticality};
 pub use deadline::{Deadline, GRPC_TIMEOUT, InvalidTimeout, REQUEST_TIMEOUT, format_timeout, parse_timeout};
+pub use propagation::{Format, InvalidPropagation, Propagation};
 pub use request_id::{REQUEST_ID, RequestId};
 pub use scope::Scoped;
 pub(crate) use scope::{Calling, Entered, called_at};
@@ -52,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) criticality: Criticality,
     pub(crate) attempt: u32,
     pub(crate) ambient: Ambient,
+    /// How its trace goes on.
+    pub(crate) propagation: Propagation,
     /// What the request speaks, where it is known.
     pub(crate) protocol: Option<Protocol>,
     /// What is recorded of the request.
@@ -104,6 +108,12 @@ impl RequestContext {
     #[must_use]
     pub fn trace(&self) -> &TraceContext {
         &self.0.trace
+    }
+
+    /// In which formats its trace is sent on.
+    #[must_use]
+    pub fn propagation(&self) -> Propagation {
+        self.0.propagation
     }
 
     /// What is recorded of the request; nothing, where its trace is not. What is done within it may have spans of its own:
@@ -174,6 +184,12 @@ impl RequestContext {
     #[must_use]
     pub fn with_trace(self, trace: TraceContext) -> Self {
         self.with(|parts| parts.trace = trace)
+    }
+
+    /// With its trace sent on in these formats.
+    #[must_use]
+    pub fn with_propagation(self, propagation: Propagation) -> Self {
+        self.with(|parts| parts.propagation = propagation)
     }
 
     /// With this as what is recorded of it, and its ids.

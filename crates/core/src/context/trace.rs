@@ -112,6 +112,11 @@ impl TraceContext {
         Self { parent: Some(self.span_id), span_id: SpanId::random(), ..*self }
     }
 
+    /// The trace that a caller says, in a format that knows no other flags.
+    pub(super) fn continued(trace_id: TraceId, parent: SpanId, sampled: bool) -> Self {
+        Self { trace_id, parent: Some(parent), span_id: SpanId::random(), flags: u8::from(sampled) }
+    }
+
     /// Whether the trace is recorded: the caller said so, or it was decided here.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
@@ -223,7 +228,7 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
 }
 
 /// Reads lower-case digits; upper-case ones are malformed (section 3.2.2).
-fn read_hex<const N: usize>(text: &[u8]) -> Result<[u8; N], InvalidTraceparent> {
+pub(super) fn read_hex<const N: usize>(text: &[u8]) -> Result<[u8; N], InvalidTraceparent> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Ok(byte - b'0'),
         b'a'..=b'f' => Ok(byte - b'a' + 10),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{grpc::Code, known::Seen, method::Known, record, route::Bound};
 use crate::{
-    context::{ATTEMPT, RequestContext, TRACEPARENT, TraceContext},
+    context::{ATTEMPT, RequestContext, TraceContext},
     error::Protocol,
     metrics::{Definition, Family, Histogram, Registry, Rejected},
     trace::{Kind, Span},
@@ -156,8 +156,8 @@ impl Failure {
 }
 
 impl Peer {
-    /// Begins an attempt with `request`. Where it is recorded the request says so: its `traceparent` names the span of the
-    /// attempt.
+    /// Begins an attempt with `request`. Where it is recorded the request says so: its `traceparent`, or what it has
+    /// in its place, names the span of the attempt.
     pub fn begin<B>(&self, request: &mut Request<B>) -> Attempt {
         let seen = RequestContext::peek(|context| {
             let caller = context.ambient().server().map(|server| self.caller(server.service()));
@@ -171,7 +171,8 @@ impl Peer {
         let mut trace = trace.filter(TraceContext::is_sampled);
         if let Some(own) = span.trace() {
             trace = Some(*own);
-            request.headers_mut().insert(TRACEPARENT, own.to_traceparent(own.span_id()));
+            let propagation = RequestContext::peek(RequestContext::propagation).unwrap_or_default();
+            propagation.write(own, own.span_id(), request.headers_mut());
         }
         Attempt {
             peer: self.clone(),

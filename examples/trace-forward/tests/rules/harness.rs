@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::Duration,
 };
@@ -35,9 +35,29 @@ impl Forwarder {
         Self::start_with(&[])
     }
 
-    /// With these assignments of settings.
-    pub(crate) fn start_with(settings: &[&str]) -> Self {
+    /// What it says where it does not start with these settings, and its status.
+    pub(crate) fn refused(settings: &[&str]) -> (Option<i32>, String) {
         let directory = tempfile::tempdir().unwrap();
+        let mut child = Self::command(&directory, settings).spawn().unwrap();
+        let (sender, lines) = channel();
+        read_lines(child.stdout.take().unwrap(), sender.clone());
+        read_lines(child.stderr.take().unwrap(), sender);
+        let mut log = Vec::new();
+        loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => log.push(line),
+                // Nobody writes any more: it has ended.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = child.kill();
+                    panic!("it started: {log:#?}");
+                }
+            }
+        }
+        (child.wait().unwrap().code(), log.join("\n"))
+    }
+
+    fn command(directory: &tempfile::TempDir, settings: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trace-forward"));
         command
             .current_dir(directory.path())
@@ -48,7 +68,13 @@ impl Forwarder {
         for setting in own.iter().chain(settings) {
             command.args(["--set", setting]);
         }
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    /// With these assignments of settings.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Self::command(&directory, settings).spawn().unwrap();
         let (sender, lines) = channel();
         read_lines(child.stdout.take().unwrap(), sender.clone());
         read_lines(child.stderr.take().unwrap(), sender);

@@ -5,6 +5,7 @@
 
 mod baggage;
 mod chain;
+mod formats;
 mod harness;
 mod input;
 mod traceparent;

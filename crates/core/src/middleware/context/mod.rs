@@ -22,7 +22,7 @@ pub use future::ResponseFuture;
 
 use crate::{
     config::{Duration, Findings, Section},
-    context::{Ambient, Calling, Entered, RequestContext, called_at},
+    context::{Ambient, Calling, Entered, Propagation, RequestContext, called_at},
     error::Protocol,
     observe::Observation,
 };
@@ -35,6 +35,10 @@ pub struct Config {
     /// Whether `x-request-id`, `traceparent`, `tracestate` and `baggage` are taken from the request. Where it is
     /// false every request starts a new trace. Default: true.
     pub trust_ids: bool,
+    /// The formats in which the trace of a request is looked for, in this order, and sent on: `w3c` (`traceparent`), `b3`,
+    /// `b3multi` (`x-b3-traceid` and others), `jaeger` (`uber-trace-id`). Calls outside of a request send `w3c`. Default:
+    /// `["w3c"]`.
+    pub propagation: Propagation,
     /// Whether `x-request-criticality` and `x-request-attempt` are taken from the request. Default: true.
     pub trust_priority: bool,
     /// The deadline of a request that brings none; `0s`: none. It bounds the handler, not the body of the answer.
@@ -48,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             trust_ids: true,
+            propagation: Propagation::default(),
             trust_priority: true,
             default_timeout: Duration::from_secs(30),
             max_timeout: Duration::from_secs(3600),

@@ -117,6 +117,11 @@ pub(super) fn read(
         .one()
         .filter(|_| config.trust_ids)
         .and_then(|value| TraceContext::parse(value.as_bytes()).ok());
+    let (trace, is_w3c) = if config.propagation.is_w3c_alone() || !config.trust_ids {
+        (trace, true)
+    } else {
+        config.propagation.read(headers, trace).map_or((None, false), |(trace, is_w3c)| (Some(trace), is_w3c))
+    };
     let given = |id: &&HeaderValue| config.trust_ids && RequestId::is_well_formed(id.as_bytes());
     // Both only advise: what can't be read is as if it were not there.
     let class = criticality.one().filter(|_| config.trust_priority).and_then(|value| value.to_str().ok());
@@ -124,12 +129,13 @@ pub(super) fn read(
     let parts = Parts {
         request_id: request_id.one().filter(given).cloned(),
         trace: trace.unwrap_or_else(TraceContext::root),
-        tracestate: if trace.is_some() { tracestate.checked(tracestate::passed_on) } else { None },
+        tracestate: if trace.is_some() && is_w3c { tracestate.checked(tracestate::passed_on) } else { None },
         baggage: if config.trust_ids { baggage.checked(baggage::passed_on) } else { None },
         deadline,
         criticality: class.and_then(|text| Criticality::from_str(text).ok()).unwrap_or_default(),
         attempt: attempt.and_then(|text| text.parse().ok()).unwrap_or_default(),
         ambient: ambient.clone(),
+        propagation: config.propagation,
         protocol: Some(protocol),
         span: Span::none(),
         observation: None,
