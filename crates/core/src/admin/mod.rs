@@ -11,15 +11,17 @@
 //! | others | the pages given to [`Admin::with_page`] and [`Admin::with_route`] |
 //!
 //! All answers carry `Cache-Control: no-store`. Methods other than GET and HEAD get 405, unknown paths 404, both as
-//! problem+json.
+//! problem+json. Only a route that was added may take others; one that changes something takes [`Nearby`].
 
 mod config;
 mod index;
+mod nearby;
 mod page;
 mod probe;
 mod router;
 
 pub use config::Config;
+pub use nearby::Nearby;
 pub use page::Page;
 pub use router::Admin;
 

@@ -63,8 +63,8 @@ impl Admin {
         self.with_route(page.path, page.title, get(async move || Json(value())))
     }
 
-    /// Adds a route of another kind, such as `/metrics`; one at the same path is replaced. Routes of methods other
-    /// than GET have to ask who the caller is themselves.
+    /// Adds a route of another kind, such as `/metrics`; one at the same path is replaced. One that changes
+    /// something takes [`Nearby`](super::Nearby).
     ///
     /// # Panics
     /// As [`Page::new`].
