@@ -4,6 +4,8 @@ mod addresses;
 mod admin;
 mod discovery;
 mod listener;
+#[cfg(feature = "telemetry")]
+mod log;
 mod plan;
 mod registration;
 mod running;

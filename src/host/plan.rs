@@ -24,6 +24,8 @@ use mainstay_telemetry::{
 use serde_json::{Value, json};
 use tower::util::MapResponse;
 
+#[cfg(feature = "telemetry")]
+use super::log;
 use super::{
     Addresses, HostError,
     admin::Admin,
@@ -232,7 +234,12 @@ impl Plan {
             #[cfg(feature = "telemetry")]
             let pages = pages
                 .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))
-                .with_route("/metrics", "for Prometheus", telemetry.route());
+                .with_route("/metrics", "for Prometheus", telemetry.route())
+                .with_route(
+                    "/log",
+                    "what is logged; PUT ?filter=DIRECTIVES&for=TIME, DELETE",
+                    log::route(logs.clone()),
+                );
             #[cfg(feature = "openapi")]
             let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
                 let title = format!("what `{name}` takes and answers (OpenAPI)");
@@ -338,7 +345,7 @@ fn name_of(service: &Service) -> Result<ServiceName, Misfit> {
     ServiceName::new(service.name()).map_err(|_| Misfit::Name(service.name().to_owned()))
 }
 
-/// Logs what `log.filter` says, also when it changes.
+/// Logs what `log.filter` says, also when it changes, and for some time what was asked for besides.
 #[cfg(feature = "telemetry")]
 fn following(
     logs: Option<logs::Handle>,
@@ -347,6 +354,12 @@ fn following(
 ) -> impl Component {
     component("logs", move |context| async move {
         let stopping = context.tasks().stopping();
+        if let Some(logs) = logs.clone() {
+            let stopping = stopping.clone();
+            context
+                .tasks()
+                .spawn_detached(async move { stopping.run_until_cancelled(logs.keep_time()).await });
+        }
         context.keep(async move {
             while stopping.run_until_cancelled(settings.changed()).await.is_some() {
                 let new = settings.load().log.filter.clone();

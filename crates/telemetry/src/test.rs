@@ -61,6 +61,7 @@ pub struct Capture {
     registry: Registry,
     tracer: Tracer,
     dispatch: Dispatch,
+    logs: logs::Handle,
     _guard: DefaultGuard,
 }
 
@@ -86,13 +87,13 @@ impl Capture {
     pub fn with(config: &logs::Config) -> Self {
         let taken = Taken::default();
         let config = config.clone().with_format(Format::Json);
-        let dispatch = match logs::subscriber(&config, None, false, taken.clone()) {
-            Ok((subscriber, _)) => Dispatch::new(subscriber),
+        let (dispatch, logs) = match logs::subscriber(&config, None, false, taken.clone()) {
+            Ok((subscriber, logs)) => (Dispatch::new(subscriber), logs),
             Err(error) => panic!("{error}"),
         };
         let guard = tracing::dispatcher::set_default(&dispatch);
         let tracer = Tracer::new(Sampler::share(1.0), taken.clone());
-        Self { taken, registry: Registry::new(), tracer, dispatch, _guard: guard }
+        Self { taken, registry: Registry::new(), tracer, dispatch, logs, _guard: guard }
     }
 
     /// Records every request.
@@ -111,6 +112,12 @@ impl Capture {
     #[must_use]
     pub fn dispatch(&self) -> Dispatch {
         self.dispatch.clone()
+    }
+
+    /// Changes which lines are taken.
+    #[must_use]
+    pub fn logs(&self) -> &logs::Handle {
+        &self.logs
     }
 
     /// For a context layer whose requests are observed as those of `service`, with the registry for its own metrics.

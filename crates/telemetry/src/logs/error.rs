@@ -10,7 +10,7 @@ pub enum Error {
     #[error("{key} is `{value}`, expected {EXPECTED}")]
     #[non_exhaustive]
     Filter {
-        /// `log.filter` or `RUST_LOG`.
+        /// `log.filter`, `RUST_LOG`, or `filter` for what was asked for.
         key: &'static str,
         /// The directives.
         value: String,

@@ -1,52 +1,24 @@
 //! Takes the events of the process.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal},
-};
+use std::io::{self, IsTerminal};
 
 use tracing::{Subscriber, subscriber::set_global_default};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    EnvFilter, Layer,
     fmt::{Layer as FmtLayer, MakeWriter, writer::BoxMakeWriter},
     layer::SubscriberExt,
     reload,
 };
 
-use crate::bridge::Bridge;
-
 use super::{
-    Config, Error, Format, Output, config,
+    Config, Error, Format, Handle, Output, config,
     json::{Json, JsonFields},
     text::{Text, TextFields},
 };
+use crate::bridge::Bridge;
 
 /// The environment variable whose directives go before those of the configuration.
 const RUST_LOG: &str = "RUST_LOG";
-
-/// Changes what is logged while the process runs. Clones change the same.
-#[derive(Clone)]
-pub struct Handle {
-    filter: reload::Handle<EnvFilter, Registry>,
-    from_environment: bool,
-}
-
-impl Handle {
-    /// Whether `RUST_LOG` said what is logged when the logs were set up, in place of the configuration.
-    #[must_use]
-    pub fn is_from_environment(&self) -> bool {
-        self.from_environment
-    }
-
-    /// Logs what these directives say from now on; `RUST_LOG` no longer counts.
-    ///
-    /// # Errors
-    /// [`Error::Filter`]: then nothing changed.
-    pub fn set_filter(&self, directives: &str) -> Result<(), Error> {
-        let filter = parse("log.filter", directives)?;
-        self.filter.reload(filter).map_err(|_| Error::Replaced)
-    }
-}
 
 /// Takes all `tracing` events of the process from now on.
 ///
@@ -101,21 +73,15 @@ where
     let spans = bridge.filter(parse("log.spans", &config.spans)?);
     Ok((
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(bridge.with_filter(spans)),
-        Handle { filter: handle, from_environment: from_environment.is_some() },
+        Handle::new(handle, from_environment.unwrap_or(&config.filter), from_environment.is_some()),
     ))
 }
 
-fn parse(key: &'static str, directives: &str) -> Result<EnvFilter, Error> {
+pub(super) fn parse(key: &'static str, directives: &str) -> Result<EnvFilter, Error> {
     let wrong = || Error::Filter { key, value: directives.to_owned() };
     // By custom RUST_LOG may name a target alone.
     if key != RUST_LOG && config::bare(directives).is_some() {
         return Err(wrong());
     }
     config::parse(directives).map_err(|_| wrong())
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
 }

@@ -18,7 +18,8 @@
 //! message is written as it is.
 //!
 //! **Which events**: the directives in the environment variable `RUST_LOG` where it is set and not empty, else
-//! `log.filter` of the configuration, else `info`. [`Handle::set_filter`] changes them while the process runs.
+//! `log.filter` of the configuration, else `info`. [`Handle::set_filter`] changes them while the process runs,
+//! [`Handle::set_filter_for`] for some time.
 //!
 //! **When not to use it**: where the program sets up its own subscriber; [`init`] then changes nothing and says so.
 //! Lines are written by the thread that logs: an output that nobody reads holds it up.
@@ -38,13 +39,15 @@ mod escape;
 mod ids;
 mod init;
 mod json;
+mod levels;
 mod text;
 mod timestamp;
 
 pub use config::{Config, Format, Output};
 pub use error::Error;
+pub use init::init;
 pub(crate) use init::subscriber;
-pub use init::{Handle, init};
+pub use levels::{Handle, Levels};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../../docs/logs.md")]

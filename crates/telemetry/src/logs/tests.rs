@@ -1,6 +1,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use mainstay_core::{
@@ -264,4 +265,53 @@ fn what_logs_while_it_is_formatted_breaks_no_line() {
     }
     let lines = logged(&Config::default(), None, false, |_| tracing::info!(what = %Chatty, "around")).lines();
     assert!(lines.iter().any(|line| line["body"] == "around" && line["attributes"]["what"] == "said"));
+}
+
+#[test]
+fn what_only_the_environment_may_say_stays_where_more_is_asked_for() {
+    let written = logged(&Config::default(), Some("other,warn"), false, |handle| {
+        handle.set_filter_for("mainstay_telemetry=debug", Duration::MAX).unwrap();
+        tracing::trace!(target: "other", "all of it");
+        tracing::debug!("and this");
+        tracing::info!(target: "third", "not this");
+        assert!(matches!(handle.set_filter_for("inof", Duration::MAX), Err(Error::Filter { .. })));
+    });
+    let bodies: Vec<Value> = written.lines().iter().map(|line| line["body"].clone()).collect();
+    assert_eq!(bodies, ["all of it", "and this"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_for_some_time_is_set_back_by_itself() {
+    let written = Written::default();
+    let (subscriber, handle) = subscriber(&Config::default(), None, false, written.clone()).unwrap();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let bodies = || written.lines().iter().map(|line| line["body"].clone()).collect::<Vec<_>>();
+    let keeping = handle.clone();
+    let seconds = |count| tokio::time::sleep(Duration::from_secs(count));
+    let steps = async {
+        handle.set_filter_for("mainstay_telemetry=debug", Duration::from_secs(60)).unwrap();
+        tracing::debug!("fine");
+        tracing::info!(target: "other", "as before");
+        tracing::debug!(target: "other", "too fine");
+        assert!(matches!(handle.set_filter_for("x=loud", Duration::from_secs(9)), Err(Error::Filter { .. })));
+        seconds(30).await;
+        // Another replaces it, and has its own time; a change of the configuration is heard besides.
+        handle.set_filter_for("mainstay_telemetry=trace,other=warn", Duration::from_secs(60)).unwrap();
+        handle.set_filter("error").unwrap();
+        seconds(59).await;
+        tracing::trace!("finer");
+        tracing::info!(target: "other", "too fine");
+        seconds(2).await;
+        assert_eq!(handle.levels(), Levels { filter: "error".to_owned(), temporary: None });
+        tracing::info!("too fine");
+        tracing::error!("bad");
+        handle.set_filter_for("debug", Duration::from_secs(60)).unwrap();
+        handle.reset().unwrap();
+        tracing::debug!("too fine");
+    };
+    tokio::select! {
+        () = keeping.keep_time() => {}
+        () = steps => {}
+    }
+    assert_eq!(bodies(), ["fine", "as before", "finer", "bad"]);
 }
