@@ -48,7 +48,7 @@ pub struct Settings {
     /// Which requests are recorded.
     #[cfg(feature = "otlp")]
     pub trace: mainstay_telemetry::sampling::Config,
-    /// Where spans are sent.
+    /// Where spans and metrics are sent.
     #[cfg(feature = "otlp")]
     pub otlp: mainstay_telemetry::otlp::Config,
     /// Objectives of services: `slo.SERVICE.NAME`. They go before those in the code.

@@ -32,7 +32,7 @@ pub(super) struct Telemetry {
     export: Export,
 }
 
-/// What sends spans.
+/// What sends spans, and metrics.
 #[cfg(feature = "otlp")]
 struct Export {
     tasks: mainstay_core::task::Tasks,
@@ -58,7 +58,7 @@ impl Telemetry {
         #[cfg(feature = "telemetry")]
         let resource = resource_of(settings, services);
         #[cfg(feature = "otlp")]
-        let (tracer, export) = Export::new(settings, &resource, &registry)?;
+        let (tracer, export) = Export::new(settings, &resource, services, &registry)?;
         #[cfg(not(feature = "otlp"))]
         let tracer = Tracer::default();
         Ok(Self {
@@ -156,6 +156,7 @@ impl Export {
     fn new(
         settings: &Settings,
         resource: &Resource,
+        services: &[String],
         registry: &Registry,
     ) -> Result<(Tracer, Self), HostError> {
         let tasks = mainstay_core::task::Tasks::new();
@@ -163,6 +164,12 @@ impl Export {
         let within = settings.lifecycle.stop_timeout.get() * 8 / 10;
         let exporter =
             mainstay_telemetry::otlp::exporter(&settings.otlp, resource.clone(), registry, &tasks)?;
+        let process = services.join(",");
+        let pusher =
+            mainstay_telemetry::otlp::pusher(&settings.otlp, resource.clone(), &process, registry, &tasks);
+        if let Some(pusher) = pusher {
+            tasks.spawn_detached(pusher.run(tasks.stopping(), within));
+        }
         let tracer = match exporter {
             Some((spans, exporter)) => {
                 tasks.spawn_detached(exporter.run(tasks.stopping(), within));

@@ -1,6 +1,7 @@
 """A receiver of OTLP, made of what others wrote: opentelemetry-proto and grpcio from PyPI.
 
-Usage: receiver.py grpc|http PORT. Prints `listening PORT`, then each span that arrives as one line of JSON.
+Usage: receiver.py grpc|http PORT. Prints `listening PORT`, then each span that arrives, and each request with
+metrics as a list of points, as one line of JSON.
 """
 
 import gzip
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 
@@ -42,6 +44,33 @@ def show(request: trace_service_pb2.ExportTraceServiceRequest) -> None:
     print("\n".join(lines), flush=True)
 
 
+def show_metrics(request: metrics_service_pb2.ExportMetricsServiceRequest) -> None:
+    points = []
+    for of_resource in request.resource_metrics:
+        resource = values(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_metrics:
+            for metric in of_scope.metrics:
+                kind = metric.WhichOneof("data")
+                for read in getattr(metric, kind).data_points:
+                    value = read.count if kind == "histogram" else getattr(read, read.WhichOneof("value"))
+                    point = {
+                        "metric": metric.name,
+                        "unit": metric.unit,
+                        "kind": kind,
+                        "resource": resource,
+                        "attributes": values(read.attributes),
+                        "value": value,
+                    }
+                    points.append(point)
+    print(json.dumps(points), flush=True)
+
+
+class MetricsOverGrpc(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def Export(self, request, context):
+        show_metrics(request)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 class OverGrpc(trace_service_pb2_grpc.TraceServiceServicer):
     def Export(self, request, context):
         show(request)
@@ -55,9 +84,13 @@ class OverHttp(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        good = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
-        if good:
+        good = self.headers["Content-Type"] == "application/x-protobuf"
+        if good and self.path == "/v1/metrics":
+            show_metrics(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+        elif good and self.path == "/v1/traces":
             show(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+        else:
+            good = False
         answer = trace_service_pb2.ExportTraceServiceResponse().SerializeToString()
         self.send_response(200 if good else 404)
         self.send_header("Content-Type", "application/x-protobuf")
@@ -74,6 +107,7 @@ def main() -> None:
     if protocol == "grpc":
         server = grpc.server(ThreadPoolExecutor(max_workers=4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(OverGrpc(), server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsOverGrpc(), server)
         port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         print(f"listening {port}", flush=True)

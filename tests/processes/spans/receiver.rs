@@ -34,6 +34,17 @@ pub(super) struct Span {
     pub(super) flags: u32,
 }
 
+/// A point of a metric as it arrived.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(super) struct Point {
+    pub(super) metric: String,
+    pub(super) unit: String,
+    pub(super) kind: String,
+    pub(super) resource: BTreeMap<String, Value>,
+    pub(super) attributes: Map<String, Value>,
+    pub(super) value: f64,
+}
+
 /// `SPAN_KIND_SERVER`.
 pub(super) const SERVER: u8 = 2;
 
@@ -48,6 +59,7 @@ pub(super) struct Receiver {
     child: Child,
     pub(super) port: u16,
     spans: Arc<Mutex<Vec<Span>>>,
+    points: Arc<Mutex<Vec<Point>>>,
 }
 
 impl Receiver {
@@ -63,15 +75,19 @@ impl Receiver {
             timeout(PATIENCE, lines.next_line()).await.expect("it starts").unwrap().expect("it listens");
         let port = said.strip_prefix("listening ").unwrap_or_else(|| panic!("{said}")).parse().unwrap();
         let spans = Arc::new(Mutex::new(Vec::new()));
-        let to = Arc::clone(&spans);
+        let points = Arc::new(Mutex::new(Vec::new()));
+        let (to, points_to) = (Arc::clone(&spans), Arc::clone(&points));
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                to.lock()
-                    .unwrap()
-                    .push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+                // An empty request is an empty line.
+                if line.starts_with('[') {
+                    points_to.lock().unwrap().extend(read::<Vec<Point>>(&line));
+                } else if !line.is_empty() {
+                    to.lock().unwrap().push(read(&line));
+                }
             }
         });
-        Self { child, port, spans }
+        Self { child, port, spans, points }
     }
 
     /// Ends it without a word.
@@ -81,6 +97,17 @@ impl Receiver {
 
     pub(super) fn count(&self) -> usize {
         self.spans.lock().unwrap().len()
+    }
+
+    /// The points, once there are some.
+    pub(super) async fn points(&self) -> Vec<Point> {
+        let wait = async {
+            while self.points.lock().unwrap().is_empty() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("metrics arrive");
+        self.points.lock().unwrap().clone()
     }
 
     /// The spans of this trace, once there are those for which `all` holds.
@@ -99,4 +126,8 @@ impl Receiver {
         }
         of_trace()
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(line: &str) -> T {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }

@@ -127,6 +127,12 @@ impl Registry {
         locked(&self.0.families).values().map(|registered| registered.description.clone()).collect()
     }
 
+    /// The time of day, by the clock that [`Self::since`] is read from.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        clock::wall()
+    }
+
     /// Since when it counts.
     #[must_use]
     pub fn since(&self) -> SystemTime {

@@ -30,7 +30,7 @@ impl Resources {
         Self { base, encoded: HashMap::new() }
     }
 
-    fn of(&mut self, service: &Arc<str>) -> Arc<[u8]> {
+    pub(super) fn of(&mut self, service: &Arc<str>) -> Arc<[u8]> {
         if let Some(known) = self.encoded.get(service) {
             return Arc::clone(known);
         }

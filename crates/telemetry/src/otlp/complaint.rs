@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::transport::Target;
+use super::{config::Signal, transport::Target};
 
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// When it was said last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Complaint {
+    signal: Signal,
     last: Option<Instant>,
     /// It was said, and nothing was taken since.
     is_open: bool,
@@ -19,24 +20,28 @@ pub(super) struct Complaint {
 }
 
 impl Complaint {
+    pub(super) fn new(signal: Signal) -> Self {
+        Self { signal, last: None, is_open: false, told: 0 }
+    }
+
     /// Whether more was lost than was told, and it is time to say so.
     pub(super) fn is_due(&self, dropped: u64) -> bool {
         dropped > self.told && self.may_speak()
     }
 
-    pub(super) fn make(&mut self, target: &Target, what: &str, dropped: u64) {
+    pub(super) fn make(&mut self, target: &Target, what: &str, dropped: Option<u64>) {
         if self.may_speak() {
             self.is_open = true;
             self.last = Some(Instant::now());
-            self.told = dropped;
-            tracing::warn!(endpoint = %target, error = what, dropped, "spans can't be sent");
+            self.told = dropped.unwrap_or_default();
+            tracing::warn!(endpoint = %target, error = what, dropped, "{} can't be sent", self.signal);
         }
     }
 
     /// It works again. Said only where the contrary was said, so no more often than that.
     pub(super) fn resolve(&mut self, target: &Target) {
         if std::mem::take(&mut self.is_open) {
-            tracing::info!(endpoint = %target, "spans are sent again");
+            tracing::info!(endpoint = %target, "{} are sent again", self.signal);
         }
     }
 

@@ -8,18 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use super::transport::Target;
 
-/// `[otlp]`: where spans go.
+/// `[otlp]`: where spans and metrics go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether anything is recorded and sent. Default: true, if there is an endpoint.
+    /// Whether anything is sent. Default: true, if there is an endpoint.
     pub enabled: bool,
-    /// The receiver, such as `http://collector:4318`; over HTTP `/v1/traces` is added to it. Default: none, and nothing
-    /// is recorded.
+    /// The receiver, such as `http://collector:4318`; over HTTP `/v1/traces` and `/v1/metrics` are added to it. Default:
+    /// none, and nothing is recorded.
     pub endpoint: Option<String>,
+    /// Whether spans are sent. Default: true.
+    pub traces: bool,
     /// The whole URL that spans are sent to, in place of `endpoint`.
     pub traces_endpoint: Option<String>,
+    /// Whether metrics are sent too. Default: false, `/metrics` has them.
+    pub metrics: bool,
+    /// The whole URL that metrics are sent to, in place of `endpoint`.
+    pub metrics_endpoint: Option<String>,
+    /// How often metrics are sent. Default 60 s.
+    pub metrics_interval: Duration,
     /// `http/protobuf` (default; receivers listen on port 4318) or `grpc` (4317).
     pub protocol: Protocol,
     /// Fields of each request, such as a key. Secret.
@@ -80,6 +88,26 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
 }
 
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    Spans,
+    Metrics,
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Spans => "spans",
+            Self::Metrics => "metrics",
+        })
+    }
+}
+
+/// The methods of gRPC.
+const TRACES: &str = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const METRICS: &str = "opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
 /// What a URL of a receiver should be.
 const URL: &str = "a URL with host, such as `http://collector:4318`";
 
@@ -98,19 +126,21 @@ impl Config {
         self
     }
 
-    /// Where spans go; `None` where they go nowhere. What [`Section::check`] refuses is nowhere.
-    pub(super) fn target(&self) -> Option<Target> {
-        if !self.enabled {
+    /// Where they go; `None` where they go nowhere. What [`Section::check`] refuses is nowhere.
+    pub(super) fn target(&self, signal: Signal) -> Option<Target> {
+        let (is_sent, own, path, method) = match signal {
+            Signal::Spans => (self.traces, &self.traces_endpoint, "v1/traces", TRACES),
+            Signal::Metrics => (self.metrics, &self.metrics_endpoint, "v1/metrics", METRICS),
+        };
+        if !self.enabled || !is_sent {
             return None;
         }
-        match (&self.traces_endpoint, &self.endpoint) {
-            (Some(url), _) => Target::parse(url),
-            (None, Some(url)) => {
-                let target = Target::parse(url)?;
-                Some(if self.protocol == Protocol::Http { target.below("v1/traces") } else { target })
-            }
-            (None, None) => None,
-        }
+        let target = Target::parse(own.as_ref().or(self.endpoint.as_ref())?)?;
+        Some(match (self.protocol, own) {
+            (Protocol::Grpc, _) => target.below(method),
+            (Protocol::Http, None) => target.below(path),
+            (Protocol::Http, Some(_)) => target,
+        })
     }
 
     /// The fields of each request.
@@ -143,7 +173,11 @@ impl Default for Config {
         Self {
             enabled: true,
             endpoint: None,
+            traces: true,
             traces_endpoint: None,
+            metrics: false,
+            metrics_endpoint: None,
+            metrics_interval: Duration::from_secs(60),
             protocol: Protocol::Http,
             headers: BTreeMap::new(),
             compression: Compression::None,
@@ -162,6 +196,7 @@ impl Section for Config {
     fn check(&self, findings: &mut Findings) {
         self.check_endpoint("endpoint", self.endpoint.as_ref(), findings);
         self.check_endpoint("traces_endpoint", self.traces_endpoint.as_ref(), findings);
+        self.check_endpoint("metrics_endpoint", self.metrics_endpoint.as_ref(), findings);
         for (name, value) in &self.headers {
             let is_ours = |name: &HeaderName| OURS.contains(name) || name.as_str().starts_with("grpc-");
             let expected = match HeaderName::try_from(name) {
@@ -174,9 +209,12 @@ impl Section for Config {
             };
             findings.within("headers", |findings| findings.reject(name, expected));
         }
-        for (key, duration) in
-            [("timeout", self.timeout), ("export_timeout", self.export_timeout), ("interval", self.interval)]
-        {
+        for (key, duration) in [
+            ("timeout", self.timeout),
+            ("export_timeout", self.export_timeout),
+            ("interval", self.interval),
+            ("metrics_interval", self.metrics_interval),
+        ] {
             if duration.is_zero() {
                 findings.reject(key, "more than 0s");
             }

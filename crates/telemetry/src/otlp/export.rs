@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     batch::{Batch, Resources},
     complaint::Complaint,
-    config::Config,
+    config::{Config, Signal},
     queue::{self, Bounds, Nothing, Queue, Spans},
     stats::{Reason, Stats},
+    stopping::Stopping,
     transport::{Failure, Taken, Then, Transport},
 };
 use crate::resource::Resource;
@@ -48,7 +49,7 @@ pub fn exporter(
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<Option<(Spans, Exporter)>, Rejected> {
-    let Some(target) = config.target() else { return Ok(None) };
+    let Some(target) = config.target(Signal::Spans) else { return Ok(None) };
     let stats = Stats::new(registry)?;
     let bytes = usize::try_from(config.queue_bytes.get()).unwrap_or(usize::MAX);
     let bounds = Bounds { spans: config.queue, bytes, batch: config.batch };
@@ -62,40 +63,13 @@ pub fn exporter(
         transport: Transport::new(config, target, tasks.clone()),
         resources: Resources::new(base),
         stats,
-        complaint: Complaint::default(),
+        complaint: Complaint::new(Signal::Spans),
         interval: config.interval.get(),
         export_timeout: config.export_timeout.get(),
         batch: config.batch,
         quiet_until: None,
     };
     Ok(Some((spans, exporter)))
-}
-
-/// Told to stop, and the end of the time for that.
-struct Stopping {
-    token: CancellationToken,
-    within: Duration,
-    until: Option<Instant>,
-}
-
-impl Stopping {
-    fn is_told(&mut self) -> bool {
-        if self.until.is_none() && self.token.is_cancelled() {
-            self.until = Some(Instant::now() + self.within);
-        }
-        self.until.is_some()
-    }
-
-    /// Until the time to stop is over as well.
-    async fn over(&mut self) {
-        if !self.is_told() {
-            self.token.cancelled().await;
-        }
-        self.is_told();
-        if let Some(until) = self.until {
-            sleep_until(until).await;
-        }
-    }
 }
 
 impl Exporter {
@@ -105,7 +79,7 @@ impl Exporter {
     /// # Cancel safety
     /// What was recorded and not sent is lost without being counted.
     pub async fn run(mut self, stopping: CancellationToken, within: Duration) {
-        let mut stopping = Stopping { token: stopping, within, until: None };
+        let mut stopping = Stopping::new(stopping, within);
         let mut is_open = true;
         while is_open && !stopping.is_told() {
             tokio::select! {
@@ -220,7 +194,7 @@ impl Exporter {
     }
 
     fn complain(&mut self, what: &str) {
-        self.complaint.make(self.transport.target(), what, self.stats.dropped());
+        self.complaint.make(self.transport.target(), what, Some(self.stats.dropped()));
     }
 
     fn count_left(&mut self) {

@@ -1,4 +1,5 @@
-//! Spans leave the process by OpenTelemetry's protocol, OTLP 1.x, over HTTP with protobuf or over gRPC.
+//! Spans, and metrics where they are not scraped, leave the process by OpenTelemetry's protocol, OTLP 1.x, over HTTP with
+//! protobuf or over gRPC.
 //!
 //! [`Spans`] is the [`Sink`](mainstay_core::trace::Sink) of a tracer: it puts what has ended into a bounded queue, or counts it
 //! as lost where that is full; it never waits. [`Exporter`] is the one task that empties the queue, in batches, and sends
@@ -9,7 +10,8 @@
 //! | `config`, `variables` | `[otlp]`, and the `OTEL_*` variables that set the same keys |
 //! | `queue` | what was recorded |
 //! | `export` | the task: when, how often, how long |
-//! | `batch`, `message`, `protobuf` | what is sent, as bytes |
+//! | `push` | the task that sends metrics, where that is asked for |
+//! | `batch`, `message`, `measured`, `protobuf` | what is sent, as bytes |
 //! | `transport` | the connection, and what the receiver answers |
 //! | `stats`, `complaint` | what became of spans, as metrics and in the log |
 //!
@@ -46,15 +48,19 @@ mod batch;
 mod complaint;
 mod config;
 mod export;
+mod measured;
 mod message;
 mod protobuf;
+mod push;
 mod queue;
 mod stats;
+mod stopping;
 mod transport;
 mod variables;
 
 pub use config::{Compression, Config, Protocol, Tls};
 pub use export::{Exporter, exporter};
+pub use push::{Pusher, pusher};
 pub use queue::Spans;
 pub use variables::variables;
 

@@ -517,7 +517,10 @@ fn the_standard_variables_are_read() {
     let loaded = loaded.load().unwrap_or_else(|errors| panic!("{errors}"));
     let settings = loaded.get::<Settings>("");
     let otlp = &settings.otlp;
-    assert_eq!(otlp.target().unwrap().to_string(), "http://collector:4317/");
+    assert_eq!(
+        otlp.target(config::Signal::Spans).unwrap().to_string(),
+        "http://collector:4317/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    );
     assert_eq!((otlp.protocol, otlp.compression), (Protocol::Grpc, Compression::Gzip));
     assert_eq!(otlp.headers["api-key"].expose(), "a,b");
     assert_eq!((otlp.timeout.as_millis(), otlp.interval.as_millis()), (1500, 100));
@@ -532,11 +535,18 @@ fn the_standard_variables_are_read() {
     );
     let own = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"), ("MAINSTAY_OTLP__ENDPOINT", "http://b")];
     let settings = loader(&own).load().unwrap().get::<Settings>("");
-    assert_eq!(settings.otlp.target().unwrap().to_string(), "http://b/v1/traces");
+    assert_eq!(settings.otlp.target(config::Signal::Spans).unwrap().to_string(), "http://b/v1/traces");
+    let settings = loader(&[own[0], ("OTEL_METRICS_EXPORTER", "otlp")]).load().unwrap().get::<Settings>("");
+    assert_eq!(settings.otlp.target(config::Signal::Metrics).unwrap().to_string(), "http://a/v1/metrics");
+    for (exporters, are_sent) in [("otlp, prometheus", true), ("prometheus", false), ("none", false)] {
+        let variables = [own[0], ("OTEL_METRICS_EXPORTER", exporters)];
+        let settings = loader(&variables).load().unwrap().get::<Settings>("");
+        assert_eq!(settings.otlp.target(config::Signal::Metrics).is_some(), are_sent, "{exporters}");
+    }
     for off in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
         let settings =
             loader(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"), off]).load().unwrap().get::<Settings>("");
-        assert!(settings.otlp.target().is_none(), "{off:?}");
+        assert!(settings.otlp.target(config::Signal::Spans).is_none(), "{off:?}");
     }
 }
 
@@ -549,7 +559,8 @@ fn a_wrong_variable_is_told_with_what_was_expected() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret", "otlp.headers", "NAME=VALUE"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "host=s3cret", "otlp.headers.host", "another header field"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote", "trace.share", "always_on"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp.enabled", "`otlp` or `none`"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp.traces", "`otlp` or `none`"),
+        ("OTEL_METRICS_EXPORTER", "otlp,console", "otlp.metrics", "`otlp`, `prometheus` or `none`"),
         ("OTEL_SDK_DISABLED", "yes", "otlp.enabled", "`true` or `false`"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "otlp.queue", "no less than `otlp.batch`"),
         ("OTEL_BSP_SCHEDULE_DELAY", "0", "otlp.interval", "more than 0s"),
@@ -617,4 +628,192 @@ async fn a_receiver_behind_tls_has_to_be_the_one_that_is_trusted() {
     until("it arrives", || rig.exported() == 1).await;
     assert_eq!(got.lock().unwrap().len(), 1);
     server.abort();
+}
+
+/// Metrics as another implementation of protobuf reads them.
+mod measured_wire {
+    use super::wire::KeyValue;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Request {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) resources: Vec<ResourceMetrics>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ResourceMetrics {
+        #[prost(message, optional, tag = "1")]
+        pub(super) resource: Option<super::wire::Resource>,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) scopes: Vec<ScopeMetrics>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ScopeMetrics {
+        #[prost(message, repeated, tag = "2")]
+        pub(super) metrics: Vec<Metric>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Metric {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(string, tag = "3")]
+        pub(super) unit: String,
+        #[prost(message, optional, tag = "5")]
+        pub(super) gauge: Option<Points>,
+        #[prost(message, optional, tag = "7")]
+        pub(super) sum: Option<Points>,
+        #[prost(message, optional, tag = "9")]
+        pub(super) histogram: Option<Histogram>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Points {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) points: Vec<Point>,
+        #[prost(int32, tag = "2")]
+        pub(super) temporality: i32,
+        #[prost(bool, tag = "3")]
+        pub(super) is_monotonic: bool,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Point {
+        #[prost(fixed64, tag = "2")]
+        pub(super) start: u64,
+        #[prost(fixed64, tag = "3")]
+        pub(super) time: u64,
+        #[prost(double, optional, tag = "4")]
+        pub(super) as_double: Option<f64>,
+        #[prost(sfixed64, optional, tag = "6")]
+        pub(super) as_int: Option<i64>,
+        #[prost(message, repeated, tag = "7")]
+        pub(super) attributes: Vec<KeyValue>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Histogram {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) points: Vec<HistogramPoint>,
+        #[prost(int32, tag = "2")]
+        pub(super) temporality: i32,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct HistogramPoint {
+        #[prost(fixed64, tag = "2")]
+        pub(super) start: u64,
+        #[prost(fixed64, tag = "4")]
+        pub(super) count: u64,
+        #[prost(double, optional, tag = "5")]
+        pub(super) sum: Option<f64>,
+        #[prost(fixed64, repeated, tag = "6")]
+        pub(super) buckets: Vec<u64>,
+        #[prost(double, repeated, tag = "7")]
+        pub(super) bounds: Vec<f64>,
+        #[prost(message, repeated, tag = "8")]
+        pub(super) exemplars: Vec<Exemplar>,
+        #[prost(message, repeated, tag = "9")]
+        pub(super) attributes: Vec<KeyValue>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Exemplar {
+        #[prost(double, optional, tag = "3")]
+        pub(super) value: Option<f64>,
+        #[prost(bytes, tag = "4")]
+        pub(super) span_id: Vec<u8>,
+        #[prost(bytes, tag = "5")]
+        pub(super) trace_id: Vec<u8>,
+    }
+}
+
+#[test]
+fn another_implementation_reads_the_metrics_that_are_sent() {
+    use mainstay_core::metrics::Definition;
+
+    let registry = Registry::new();
+    let define = |name: &'static str, unit: &'static str| Definition::new(name, unit, "what it is");
+    let placed = registry.counter(define("orders.placed", "{order}"), ["service.name", "payment"]).unwrap();
+    placed.with(["orders", "card"]).add(7);
+    placed.with(["outlet", "card"]).add(1);
+    registry.gauge(define("stock.level", "1"), []).unwrap().only().set(-0.5);
+    registry.up_down_counter(define("open", "{request}"), []).unwrap().only().add(-2);
+    let took = define("took", "s").with_bounds(vec![1.0, 2.0]);
+    let took = registry.histogram(took, ["service.name"]).unwrap().with(["orders"]);
+    let trace = TraceContext::root();
+    took.record(1.5);
+    took.record_in(3.0, trace.trace_id(), trace.span_id());
+
+    let span = measured::Span { since: registry.since(), until: registry.now() };
+    let mut resources = batch::Resources::new(Resource::default().with("host.name", "h"));
+    let requests = measured::encode(&registry.read(), span, &"all".into(), &mut resources);
+    let [bytes] = &*requests else { panic!("{} requests", requests.len()) };
+    let request = measured_wire::Request::decode(&**bytes).unwrap();
+    let of = |service: &str| -> Vec<measured_wire::Metric> {
+        let text = wire::Value::Text(service.to_owned());
+        let is = |of: &&measured_wire::ResourceMetrics| {
+            let attributes = &of.resource.as_ref().unwrap().attributes;
+            attributes.iter().any(|pair| pair.value.as_ref().unwrap().value.as_ref() == Some(&text))
+        };
+        request.resources.iter().find(is).unwrap().scopes[0].metrics.clone()
+    };
+    assert_eq!(request.resources.len(), 3);
+    let [placed, took] = &*of("orders") else { panic!("{:#?}", of("orders")) };
+    let sum = placed.sum.as_ref().unwrap();
+    assert_eq!((&*placed.name, &*placed.unit), ("orders.placed", "{order}"));
+    assert_eq!((sum.temporality, sum.is_monotonic, sum.points.len()), (2, true, 1));
+    assert_eq!((sum.points[0].as_int, sum.points[0].attributes.len()), (Some(7), 1));
+    assert!(sum.points[0].start > 0 && sum.points[0].start <= sum.points[0].time);
+    let histogram = took.histogram.as_ref().unwrap();
+    let point = &histogram.points[0];
+    assert_eq!((histogram.temporality, point.count, point.sum), (2, 2, Some(4.5)));
+    assert_eq!((&*point.buckets, &*point.bounds), (&[0, 1, 1][..], &[1.0, 2.0][..]));
+    assert!(point.start > 0 && point.attributes.is_empty());
+    assert_eq!(point.exemplars[0].value, Some(3.0));
+    assert_eq!(point.exemplars[0].trace_id, trace.trace_id().to_bytes());
+    assert_eq!(point.exemplars[0].span_id, trace.span_id().to_bytes());
+    let [open, level] = &*of("all") else { panic!("{:#?}", of("all")) };
+    let open = open.sum.as_ref().unwrap();
+    assert_eq!((open.is_monotonic, open.points[0].as_double), (false, Some(-2.0)));
+    let level = level.gauge.as_ref().unwrap();
+    assert_eq!((level.points[0].as_double, level.points[0].start), (Some(-0.5), 0));
+    assert_eq!(of("outlet")[0].sum.as_ref().unwrap().points[0].as_int, Some(1));
+}
+
+#[test]
+fn metrics_that_are_too_much_for_one_request_are_sent_in_several() {
+    use mainstay_core::metrics::Definition;
+
+    let registry = Registry::new();
+    let names: Vec<String> = (0..40).map(|number| format!("metric.{number}")).collect();
+    for name in &names {
+        let definition = Definition::new(name.clone(), "1", "what it is");
+        let family = registry.histogram(definition, ["service.name", "who"]).unwrap();
+        for who in 0..500 {
+            family.with(["orders", &*format!("{who:050}")]).record(1.0);
+        }
+    }
+    let span = measured::Span { since: registry.since(), until: registry.now() };
+    let mut resources = batch::Resources::new(Resource::default());
+    let requests = measured::encode(&registry.read(), span, &"all".into(), &mut resources);
+    assert!(requests.len() > 1);
+    let mut read = Vec::new();
+    for request in &requests {
+        assert!(request.len() < 4 << 20, "{}", request.len());
+        for of_service in measured_wire::Request::decode(&**request).unwrap().resources {
+            assert!(!of_service.resource.unwrap().attributes.is_empty());
+            read.extend(of_service.scopes.into_iter().flat_map(|scope| scope.metrics));
+        }
+    }
+    let mut read: Vec<_> = read.iter().map(|metric| (&*metric.name, points_of(metric))).collect();
+    read.sort_unstable();
+    let mut all: Vec<_> = names.iter().map(|name| (&**name, 500)).collect();
+    all.sort_unstable();
+    assert_eq!(read, all);
+}
+
+fn points_of(metric: &measured_wire::Metric) -> usize {
+    metric.histogram.as_ref().map_or(0, |histogram| histogram.points.len())
 }

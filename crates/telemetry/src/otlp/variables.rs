@@ -12,8 +12,11 @@ use crate::resource::pairs;
 pub fn variables(variables: &Variables<'_>) -> Vec<Translated> {
     let mut read = Read { variables, found: Vec::new() };
     read.enabled();
+    read.exporters();
     read.text("endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"]);
     read.text("traces_endpoint", &["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]);
+    read.text("metrics_endpoint", &["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"]);
+    read.number("metrics_interval", &["OTEL_METRIC_EXPORT_INTERVAL"], "ms");
     read.text("protocol", &["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
     read.text("compression", &["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"]);
     read.text("tls.ca_file", &["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]);
@@ -77,20 +80,38 @@ impl Read<'_> {
     }
 
     fn enabled(&mut self) {
-        let (disabled, exporter) = ("OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER");
+        let disabled = "OTEL_SDK_DISABLED";
         match self.variables.get(disabled) {
             Some(value) if value.trim().eq_ignore_ascii_case("true") => {
-                return self.set(disabled, otlp("enabled"), false);
+                self.set(disabled, otlp("enabled"), false);
             }
             Some(value) if !value.trim().eq_ignore_ascii_case("false") => {
-                return self.wrong(disabled, otlp("enabled"), "`true` or `false`");
+                self.wrong(disabled, otlp("enabled"), "`true` or `false`");
             }
             _ => {}
         }
-        match self.variables.get(exporter).as_deref().map(str::trim) {
+    }
+
+    fn exporters(&mut self) {
+        let (traces, metrics) = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER");
+        match self.variables.get(traces).as_deref().map(str::trim) {
             None | Some("otlp") => {}
-            Some("none") => self.set(exporter, otlp("enabled"), false),
-            Some(_) => self.wrong(exporter, otlp("enabled"), "`otlp` or `none`"),
+            Some("none") => self.set(traces, otlp("traces"), false),
+            Some(_) => self.wrong(traces, otlp("traces"), "`otlp` or `none`"),
+        }
+        // A list; to be scraped they are there, whatever is sent.
+        if let Some(wanted) = self.variables.get(metrics) {
+            let wanted: Vec<_> = wanted.split(',').map(str::trim).collect();
+            if wanted.iter().all(|exporter| ["otlp", "prometheus", "none"].contains(exporter)) {
+                self.set(metrics, otlp("metrics"), wanted.contains(&"otlp"));
+            } else {
+                self.wrong(metrics, otlp("metrics"), "`otlp`, `prometheus` or `none`");
+            }
+        }
+        let temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+        let wanted = self.variables.get(temporality);
+        if wanted.is_some_and(|wanted| !wanted.trim().eq_ignore_ascii_case("cumulative")) {
+            self.wrong(temporality, otlp("metrics"), "`cumulative`");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `ExportTraceServiceResponse`, which says what was not taken.
+//! `ExportTraceServiceResponse`, which says what was not taken; that of metrics has the same fields.
 
 use super::{Taken, said};
 use crate::otlp::protobuf::{Field, Malformed, Reader};

@@ -9,9 +9,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::{Failure, Taken, Then, answer, said};
 use crate::otlp::protobuf::{Field, Reader};
 
-/// The method.
-pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");

@@ -60,7 +60,7 @@ pub(super) struct Request(Bytes);
 /// What the receiver has made of a request that it took.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// How many spans it has not taken all the same.
+    /// How many spans or points it has not taken all the same.
     pub(super) rejected: u64,
     /// Why, or what else it has to say.
     pub(super) message: String,

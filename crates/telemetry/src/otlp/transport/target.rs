@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::{Uri, uri::Scheme};
 
-use super::{Protocol, grpc};
+use super::Protocol;
 
 /// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Target {
             Protocol::Http => self.path.clone(),
             Protocol::Grpc => {
                 let scheme = if self.is_tls { "https" } else { "http" };
-                format!("{scheme}://{}{}", self.authority, grpc::TRACES)
+                format!("{scheme}://{}{}", self.authority, self.path)
             }
         }
     }
