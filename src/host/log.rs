@@ -1,4 +1,4 @@
-//! `/log` of the admin listener: what is logged, and for some time something else.
+//! What is logged: `/log` of the admin listener, and its metric.
 
 use axum::{
     Json,
@@ -10,6 +10,7 @@ use mainstay_core::{
     config::Duration,
     error::{Kind, Report, Violation},
     extract::Query,
+    metrics::{Definition, Registry},
 };
 use mainstay_telemetry::logs::{self, Handle, Levels};
 use serde::Deserialize;
@@ -51,6 +52,17 @@ pub(super) fn route(logs: Option<Handle>) -> MethodRouter {
             logs.reset().map_err(|error| refused(&error))?;
             Ok::<_, Error>(Json(show(&logs.levels())))
         })
+}
+
+/// Counts what was left out because it repeated.
+pub(super) fn observe(logs: &Handle, registry: &Registry) {
+    let left_out = Definition::new(
+        "mainstay.log.lines.left_out",
+        "{line}",
+        "Lines that were left out because they repeated",
+    );
+    let logs = logs.clone();
+    registry.observe(move |to| to.counter(&left_out, [], logs.left_out()));
 }
 
 fn ours(logs: Option<&Handle>) -> Result<&Handle> {

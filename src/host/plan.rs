@@ -254,6 +254,13 @@ impl Plan {
         }
         #[cfg(feature = "telemetry")]
         {
+            if let Some(logs) = logs.clone() {
+                log::observe(&logs, telemetry.registry());
+                lifecycle = lifecycle.with_flush("logs", async move {
+                    logs.sum_up();
+                    Ok(())
+                });
+            }
             let settings_now = loaded.watch::<Settings>("");
             lifecycle = lifecycle.with(following(logs, settings.log.filter.clone(), settings_now));
         }

@@ -72,10 +72,11 @@ struct Taken {
 }
 
 impl Capture {
-    /// With spans of `tracing` from `info`, and lines from `debug`.
+    /// With spans of `tracing` from `info`, and lines from `debug`, however often they repeat.
     #[must_use]
     pub fn start() -> Self {
-        Self::with(&logs::Config::default().with_filter("debug"))
+        let all = logs::repeats::Config::off();
+        Self::with(&logs::Config::default().with_filter("debug").with_repeats(all))
     }
 
     /// With lines and spans as this configuration has them filtered and redacted.

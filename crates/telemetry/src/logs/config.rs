@@ -4,6 +4,7 @@ use mainstay_core::config::{Findings, Keys, Section};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use super::repeats;
 use crate::redact::Redact;
 
 /// What `filter` should be.
@@ -29,6 +30,8 @@ pub struct Config {
     /// Fields whose values are left out of lines and spans, by name. Default: `password`, `authorization`, `token` and
     /// others that are secrets by their name.
     pub redact: Redact,
+    /// What becomes of lines that repeat.
+    pub repeats: repeats::Config,
 }
 
 /// How lines look.
@@ -86,6 +89,13 @@ impl Config {
         self
     }
 
+    /// With this done to lines that repeat.
+    #[must_use]
+    pub fn with_repeats(mut self, repeats: repeats::Config) -> Self {
+        self.repeats = repeats;
+        self
+    }
+
     /// To this output.
     #[must_use]
     pub fn with_output(mut self, output: Output) -> Self {
@@ -103,6 +113,7 @@ impl Default for Config {
             access: false,
             spans: "info".to_owned(),
             redact: Redact::default(),
+            repeats: repeats::Config::default(),
         }
     }
 }
@@ -119,6 +130,7 @@ impl Section for Config {
         for (index, _) in self.redact.wrong() {
             findings.reject(&format!("redact[{index}]"), "the name of a field, without spaces");
         }
+        findings.within("repeats", |findings| self.repeats.check(findings));
     }
 
     fn reloadable(keys: &mut Keys) {

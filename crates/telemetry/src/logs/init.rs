@@ -1,6 +1,9 @@
 //! Takes the events of the process.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
 
 use tracing::{Subscriber, subscriber::set_global_default};
 use tracing_subscriber::{
@@ -13,6 +16,7 @@ use tracing_subscriber::{
 use super::{
     Config, Error, Format, Handle, Output, config,
     json::{Json, JsonFields},
+    repeats::{Repeats, Sampled},
     text::{Text, TextFields},
 };
 use crate::bridge::Bridge;
@@ -69,11 +73,13 @@ where
         let fields = TextFields(config.redact.clone());
         lines.with_ansi(coloured).fmt_fields(fields).event_format(Text::new(coloured)).boxed()
     };
+    let repeats = Repeats::new(&config.repeats, &config.redact).map(Arc::new);
+    let lines = Sampled::new(lines, repeats.clone());
     let bridge = Bridge::new().with_redact(config.redact.clone());
     let spans = bridge.filter(parse("log.spans", &config.spans)?);
     Ok((
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(bridge.with_filter(spans)),
-        Handle::new(handle, from_environment.unwrap_or(&config.filter), from_environment.is_some()),
+        Handle::new(handle, from_environment.unwrap_or(&config.filter), from_environment.is_some(), repeats),
     ))
 }
 

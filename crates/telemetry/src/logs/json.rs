@@ -81,7 +81,11 @@ impl Json {
         line.push_str(",\"body\":");
         let mut fields = Fields { members: attributes, event: Some(OfEvent { line, ids: Ids::default() }) };
         event.record(&mut self.0.visitor(&mut fields));
-        let ids = fields.event.map(|event| event.ids).unwrap_or_default().or_current();
+        let mut ids = fields.event.map(|event| event.ids).unwrap_or_default();
+        // `parent: None`: it is of no request.
+        if !event.is_root() {
+            ids = ids.or_current();
+        }
         if line.ends_with(':') {
             line.push_str("\"\"");
         }

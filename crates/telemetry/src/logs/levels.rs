@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use super::{Error, config, init::parse};
+use super::{Error, config, init::parse, repeats::Repeats};
 
 /// For ever, as far as a process is concerned.
 const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -24,6 +24,7 @@ pub struct Handle {
     from_environment: bool,
     levels: Arc<Mutex<Levels>>,
     changed: Arc<Notify>,
+    repeats: Option<Arc<Repeats>>,
 }
 
 /// What is logged.
@@ -41,9 +42,16 @@ impl Handle {
         filter: reload::Handle<EnvFilter, Registry>,
         directives: &str,
         from_environment: bool,
+        repeats: Option<Arc<Repeats>>,
     ) -> Self {
         let levels = Levels { filter: directives.to_owned(), temporary: None };
-        Self { filter, from_environment, levels: Arc::new(Mutex::new(levels)), changed: Arc::default() }
+        Self {
+            filter,
+            from_environment,
+            levels: Arc::new(Mutex::new(levels)),
+            changed: Arc::default(),
+            repeats,
+        }
     }
 
     /// Whether `RUST_LOG` said what is logged when the logs were set up, in place of the configuration.
@@ -89,11 +97,34 @@ impl Handle {
         self.lock().clone()
     }
 
-    /// Sets back what was set for some time, whenever that is over. Never ends; a host does this.
+    /// How many lines were left out because they repeated.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.repeats.as_ref().map_or(0, |repeats| repeats.left_out())
+    }
+
+    /// Tells now what was left out because it repeated, whose window is not over: at the end of a process. A host does this.
+    pub fn sum_up(&self) {
+        if let Some(repeats) = &self.repeats {
+            repeats.sum_up(None);
+        }
+    }
+
+    /// Sets back what was set for some time, whenever that is over, and tells what was left out because it repeated, whenever
+    /// a window is over. Never ends; a host does this.
     ///
     /// # Cancel safety
     /// Dropping it leaves the levels as they are; another call goes on with them.
     pub async fn keep_time(&self) {
+        let repeats = async {
+            if let Some(repeats) = &self.repeats {
+                repeats.keep().await;
+            }
+        };
+        tokio::join!(self.keep_levels(), repeats);
+    }
+
+    async fn keep_levels(&self) {
         loop {
             // Enabled before a look is taken: a change in between is not missed.
             let mut changed = std::pin::pin!(self.changed.notified());

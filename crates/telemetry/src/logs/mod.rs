@@ -21,6 +21,9 @@
 //! `log.filter` of the configuration, else `info`. [`Handle::set_filter`] changes them while the process runs,
 //! [`Handle::set_filter_for`] for some time.
 //!
+//! **Lines that repeat**: beyond `log.repeats.limit` lines of one place in the code within `log.repeats.window` they are counted,
+//! and told as one line ([`repeats`]).
+//!
 //! **When not to use it**: where the program sets up its own subscriber; [`init`] then changes nothing and says so.
 //! Lines are written by the thread that logs: an output that nobody reads holds it up.
 //!
@@ -40,6 +43,7 @@ mod ids;
 mod init;
 mod json;
 mod levels;
+pub mod repeats;
 mod text;
 mod timestamp;
 

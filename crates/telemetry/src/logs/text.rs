@@ -44,7 +44,7 @@ where
         event.record(&mut said);
         let said = said.0;
         let names: Vec<&str> = said.iter().map(|(name, _)| name).collect();
-        let ids = said.or_current();
+        let ids = if event.is_root() { said } else { said.or_current() };
         line.truncate(line.trim_end().len());
         for (name, id) in ids.iter().filter(|(name, _)| !names.contains(name)) {
             write!(line, " {name}={id}")?;
