@@ -90,8 +90,9 @@ impl Answered {
     /// Empty where it went well, or failed by the caller's fault.
     pub(super) fn error_type<'a>(&self, status: &'a str) -> &'a str {
         match self.status {
-            _ if self.is_cut => "cancelled",
+            // Also where nobody read the rest: who repeats a request has no use for the body of the failure.
             Some(code) if code.is_server_error() => status,
+            _ if self.is_cut => "cancelled",
             _ => "",
         }
     }
@@ -242,7 +243,7 @@ impl Observation {
         }
         let status = answered.status_text();
         let error = match answered.code {
-            Some(code) if !answered.is_cut && code.is_fault() => code.name(),
+            Some(code) if code.is_fault() => code.name(),
             _ => answered.error_type(&status),
         };
         if error.is_empty() {

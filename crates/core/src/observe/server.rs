@@ -171,9 +171,9 @@ impl Inner {
     }
 
     fn call(&self, method: &str, code: Code, answered: &Answered) -> Histogram {
-        let error = match (answered.is_cut, code.is_fault()) {
-            (true, _) => "cancelled",
-            (false, true) => code.name(),
+        let error = match (code.is_fault(), answered.is_cut) {
+            (true, _) => code.name(),
+            (false, true) => "cancelled",
             (false, false) => "",
         };
         self.calls.with([&self.service, "grpc", method, code.name(), error])

@@ -234,6 +234,18 @@ async fn what_nobody_waits_for_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_failure_whose_body_nobody_reads_is_a_failure() {
+    let rig = Rig::new(1.0);
+    let fails = async || (StatusCode::SERVICE_UNAVAILABLE, "come back later");
+    let routes = Router::new().route("/", get(fails)).route_layer(RouteLayer::new());
+    let mut service = rig.layer.layer(routes);
+    drop(service.call(request("GET", "/")).await.unwrap());
+    let series = rig.series(DURATION);
+    assert!(series[0].0.contains("http.response.status_code=503 error.type=503"), "{series:?}");
+    assert_eq!(rig.spans()[0].get("error.type"), Some(&Value::from("503")));
+}
+
+#[tokio::test]
 async fn an_answer_to_head_is_whole_without_its_body() {
     let rig = Rig::new(0.0);
     let routes = Router::new().route("/", get(async || "some bytes")).route_layer(RouteLayer::new());
