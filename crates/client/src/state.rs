@@ -118,10 +118,10 @@ impl Service {
             "Attempts that the budget forbade",
         );
         to.counter(&unpaid, [peer], self.unpaid);
-        if let Some(breaker) = self.breaker {
-            let open = Definition::new("mainstay.client.breaker.open", "", "Whether calls are refused");
-            to.gauge(&open, [peer], f64::from(u8::from(breaker == breaker::State::Open)));
-        }
+        // Also where none is enabled, so that an alert on it is one of a metric that is there.
+        let open = Definition::new("mainstay.client.breaker.open", "", "Whether calls are refused");
+        let refuses = self.breaker == Some(breaker::State::Open);
+        to.gauge(&open, [peer], f64::from(u8::from(refuses)));
     }
 
     pub(crate) fn of(target: &Target) -> Self {
