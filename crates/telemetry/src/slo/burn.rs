@@ -23,12 +23,8 @@ const WINDOWS: [u64; 7] = [300, 1800, 3600, 2 * 3600, 6 * 3600, 24 * 3600, 72 * 
 
 pub(super) const ALERT: &str = "SloErrorBudgetBurn";
 pub(super) const NO_DATA: &str = "SloWithoutRequests";
-
-/// How long the windows of the alerts are: as in the workbook, or all of them shorter, for tests that can't wait so long.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Windows {
-    scale: f64,
-}
+/// The share of the budget that is left.
+pub(super) const REMAINING: &str = "slo:error_budget_remaining:ratio";
 
 /// An alert of an objective, with its windows.
 #[derive(Debug, Clone, Copy)]
@@ -39,40 +35,20 @@ pub(super) struct Burn {
     pub(super) severity: Severity,
 }
 
-impl Windows {
-    /// So much longer than in the workbook; the window of the objective too. At least a second each.
-    #[must_use]
-    pub fn scaled(scale: f64) -> Self {
-        Self { scale }
-    }
-
-    fn of(self, seconds: u64) -> Duration {
-        let scaled = seconds as f64 * self.scale;
-        Duration::from_secs(scaled.round().clamp(1.0, 1e9) as u64)
-    }
-
-    /// Those that can come to anything: nothing burns faster than if everything fails.
-    pub(super) fn burns(self, slo: &Slo) -> impl Iterator<Item = Burn> {
-        let budget = slo.budget();
-        ALERTS.into_iter().filter(move |(factor, ..)| factor * budget < 1.0).map(
-            move |(factor, long, short, severity)| Burn {
-                factor,
-                long: self.of(long),
-                short: self.of(short),
-                severity,
-            },
-        )
-    }
-}
-
-impl Default for Windows {
-    fn default() -> Self {
-        Self { scale: 1.0 }
-    }
+/// Those that can come to anything: nothing burns faster than if everything fails.
+pub(super) fn burns(slo: &Slo) -> impl Iterator<Item = Burn> {
+    let budget = slo.budget();
+    let possible = ALERTS.into_iter().filter(move |(factor, ..)| factor * budget < 1.0);
+    possible.map(|(factor, long, short, severity)| Burn {
+        factor,
+        long: Duration::from_secs(long),
+        short: Duration::from_secs(short),
+        severity,
+    })
 }
 
 /// The groups of the objective `name` of `service`.
-pub(super) fn groups(service: &str, name: &str, slo: &Slo, windows: Windows) -> [Group; 2] {
+pub(super) fn groups(service: &str, name: &str, slo: &Slo) -> [Group; 2] {
     let own = [("service.name", "=", service), ("slo", "=", name)];
     let labels = vec![("service_name".to_owned(), service.to_owned()), ("slo".to_owned(), name.to_owned())];
     let record =
@@ -80,7 +56,7 @@ pub(super) fn groups(service: &str, name: &str, slo: &Slo, windows: Windows) -> 
     let recorded = |what: &str, window: Duration| select(&series(what, window), &own);
 
     let mut rules = Vec::new();
-    for window in WINDOWS.map(|seconds| windows.of(seconds)) {
+    for window in WINDOWS.map(Duration::from_secs) {
         let Rates { requests, failures } = slo.rates(service, window);
         rules.push(record(series("requests", window), requests));
         rules.push(record(series("errors", window), failures));
@@ -88,7 +64,7 @@ pub(super) fn groups(service: &str, name: &str, slo: &Slo, windows: Windows) -> 
         rules.push(record(series("error_ratio", window), ratio));
     }
     let budget = slo.budget();
-    for Burn { factor, long, short, severity } in windows.burns(slo) {
+    for Burn { factor, long, short, severity } in burns(slo) {
         // Said of a budget, so that whoever reads it knows how much time is left.
         let left = Duration::from_secs((slo.window.get().as_secs_f64() / factor / 60.0).round() as u64 * 60);
         let seconds = long.get().as_secs();
@@ -115,8 +91,8 @@ pub(super) fn groups(service: &str, name: &str, slo: &Slo, windows: Windows) -> 
             ),
         }));
     }
-    let day = windows.of(24 * 3600);
-    let shortest = windows.of(WINDOWS[0]);
+    let day = Duration::from_secs(24 * 3600);
+    let shortest = Duration::from_secs(WINDOWS[0]);
     rules.push(Rule::Alert(Alert {
         name: NO_DATA,
         expression: format!("absent({})", recorded("requests", shortest)),
@@ -125,16 +101,15 @@ pub(super) fn groups(service: &str, name: &str, slo: &Slo, windows: Windows) -> 
         labels: labels.clone(),
         summary: format!("{service}: nothing is known of `{name}`"),
         description: format!(
-            "Prometheus saw no request that the objective counts for {day}: is its route or method still there?"
+            "For {day} no process has had a request that the objective counts: is its route or method still there?"
         ),
     }));
 
-    let window = windows.of(slo.window.get().as_secs());
-    let over = |what: &str| format!("sum_over_time({}[{window}])", recorded(what, shortest));
+    let over = |what: &str| format!("sum_over_time({}[{}])", recorded(what, shortest), slo.window);
     let remaining = format!("1 - ({} / {}) / {budget}", over("errors"), over("requests"));
     let budgets = vec![
         record("slo:error_budget:ratio".to_owned(), format!("vector({budget})")),
-        record("slo:error_budget_remaining:ratio".to_owned(), remaining),
+        record(REMAINING.to_owned(), remaining),
     ];
     let group = |suffix: &str, interval, rules| Group {
         name: format!("slo/{service}/{name}{suffix}"),

@@ -155,6 +155,36 @@ const ROWS: [(&str, &[Panel]); 6] = [
         "Dependencies",
         &[
             (
+                "Attempts, by who calls whom",
+                "reqps",
+                &[(
+                    r#"sum by (service_name, server_address) (rate(http_client_request_duration_seconds_count{service_name=~"$service"}[$__rate_interval]))"#,
+                    "{{service_name}} to {{server_address}}",
+                )],
+            ),
+            (
+                "Attempts that failed, and why",
+                "reqps",
+                &[(
+                    r#"sum by (service_name, server_address, error_type) (rate(http_client_request_duration_seconds_count{service_name=~"$service",error_type!=""}[$__rate_interval]))"#,
+                    "{{service_name}} to {{server_address}}: {{error_type}}",
+                )],
+            ),
+            (
+                "95 % of attempts",
+                "s",
+                &[
+                    (
+                        r#"histogram_quantile(0.95, sum by (le, service_name, server_address) (rate(http_client_request_duration_seconds_bucket{service_name=~"$service"}[$__rate_interval])))"#,
+                        "{{service_name}} to {{server_address}}",
+                    ),
+                    (
+                        r#"histogram_quantile(0.95, sum by (le, service_name, rpc_method) (rate(rpc_client_call_duration_seconds_bucket{service_name=~"$service"}[$__rate_interval])))"#,
+                        "{{service_name}} to {{rpc_method}}",
+                    ),
+                ],
+            ),
+            (
                 "Endpoints, by state",
                 "short",
                 &[(

@@ -7,9 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    alertmanager, burn,
-    burn::Windows,
-    dashboard, general,
+    alertmanager, burn, dashboard, general,
     objective::Slos,
     rules::{Group, Rule, Rules},
     unit_tests,
@@ -53,6 +51,7 @@ pub enum Purpose {
 
 /// No service has an underscore in its name.
 const ALL: &str = "all_processes";
+const EXPORTING: &str = "exporting_processes";
 const DASHBOARD: &str = "services.dashboard.json";
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,13 +62,7 @@ impl Export {
     #[must_use]
     pub fn new(slos: &Slos) -> Self {
         let mut export = Self { files: Vec::new(), queries: Vec::new(), recorded: Vec::new() };
-        let rules = Rules { groups: vec![general::group()] };
-        export.rules(
-            ALL,
-            "For every process of Mainstay that this Prometheus scrapes.",
-            &rules,
-            unit_tests::general,
-        );
+        export.processes(ALL, "For every process of Mainstay that this Prometheus scrapes.", general::all);
         for (service, own) in slos.iter() {
             let tests = |rules: &str| unit_tests::service(rules, service, own);
             export.rules(service, &format!("For the service {service}."), &rules_of(slos, service), tests);
@@ -83,11 +76,14 @@ impl Export {
         export
     }
 
-    /// The rules of all services, with windows of other lengths, as one file: for tests that can't wait for hours.
+    /// Of the process with this registry: also what only some processes have, such as an exporter of spans.
     #[must_use]
-    pub fn rules_with(slos: &Slos, windows: Windows) -> String {
-        let groups = slos.iter().flat_map(|(service, _)| groups(slos, service, windows)).collect();
-        Rules { groups }.yaml("")
+    pub fn of(slos: &Slos, registry: &Registry) -> Self {
+        let mut export = Self::new(slos);
+        if registry.describe().iter().any(|family| family.definition.name() == general::EXPORTS) {
+            export.processes(EXPORTING, "For processes that send spans somewhere.", general::exporting);
+        }
+        export
     }
 
     /// The files.
@@ -132,6 +128,11 @@ impl Export {
         })
     }
 
+    fn processes(&mut self, name: &str, comment: &str, alerts: impl Fn() -> Vec<general::General>) {
+        let rules = Rules { groups: vec![general::group(name, alerts())] };
+        self.rules(name, comment, &rules, |rules| unit_tests::general(rules, alerts()));
+    }
+
     fn rules(&mut self, name: &str, comment: &str, rules: &Rules, tests: impl FnOnce(&str) -> String) {
         let file = format!("{name}.rules.yaml");
         let tests = tests(&file);
@@ -151,12 +152,12 @@ impl Export {
 }
 
 fn rules_of(slos: &Slos, service: &str) -> Rules {
-    Rules { groups: groups(slos, service, Windows::default()) }
+    Rules { groups: groups(slos, service) }
 }
 
-fn groups(slos: &Slos, service: &str, windows: Windows) -> Vec<Group> {
+fn groups(slos: &Slos, service: &str) -> Vec<Group> {
     let gone = Rule::Alert(general::gone(service));
     let own = Group { name: format!("service/{service}"), interval: None, rules: vec![gone] };
     let of = slos.iter().find(|(name, _)| *name == service).into_iter().flat_map(|(_, slos)| slos);
-    [own].into_iter().chain(of.flat_map(|(name, slo)| burn::groups(service, name, slo, windows))).collect()
+    [own].into_iter().chain(of.flat_map(|(name, slo)| burn::groups(service, name, slo))).collect()
 }

@@ -83,6 +83,22 @@ pub(super) fn all() -> Vec<General> {
     ]
 }
 
+/// Of processes that send spans somewhere.
+pub(super) fn exporting() -> Vec<General> {
+    vec![process(
+        "TelemetryDropped",
+        "sum by (job, instance, reason) (increase(mainstay_telemetry_spans_dropped_total[15m])) > 0",
+        0,
+        "{{ $labels.instance }} loses spans",
+        "Recorded and not delivered: {{ $labels.reason }}.",
+        &[("mainstay_telemetry_spans_dropped_total", r#",reason="queue_full""#, "0x10 7x20")],
+        &[("reason", "queue_full")],
+    )]
+}
+
+/// What tells that a process does.
+pub(super) const EXPORTS: &str = "mainstay.telemetry.spans.dropped";
+
 /// Where one service is concerned.
 pub(super) fn gone(service: &str) -> Alert {
     Alert {
@@ -98,9 +114,9 @@ pub(super) fn gone(service: &str) -> Alert {
     }
 }
 
-pub(super) fn group() -> Group {
-    let rules = all().into_iter().map(|general| Rule::Alert(general.alert)).collect();
-    Group { name: "mainstay".to_owned(), interval: None, rules }
+pub(super) fn group(name: &str, alerts: Vec<General>) -> Group {
+    let rules = alerts.into_iter().map(|general| Rule::Alert(general.alert)).collect();
+    Group { name: name.to_owned(), interval: None, rules }
 }
 
 /// The place of the process in a test.

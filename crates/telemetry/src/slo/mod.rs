@@ -45,7 +45,6 @@ mod unit_tests;
 mod vocabulary;
 mod yaml;
 
-pub use burn::Windows;
 pub use export::{Export, File, Purpose};
 pub use objective::{Invalid, Reason, Slo, Slos};
 pub use vocabulary::{Unknown, Vocabulary};

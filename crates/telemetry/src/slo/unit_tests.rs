@@ -1,14 +1,14 @@
 //! Tests of the rules, as `promtool test rules` reads them: that alerts fire when everything fails, and don't when as much
-//! goes wrong as may, nor for a single failure.
+//! goes wrong as may, nor for a single failure; and what is left of the budget then.
 
 use std::collections::BTreeMap;
 
 use super::{
-    burn::{self, Burn, Windows},
-    general::{self, TARGET},
+    burn::{self, Burn},
+    general::{self, General, TARGET},
     objective::{Slo, bound},
     query::select,
-    rules::Alert,
+    rules::{Alert, Severity},
     yaml::Node,
 };
 use crate::metrics::le;
@@ -19,15 +19,15 @@ struct Test {
     /// With their values, a minute each.
     series: Vec<(String, String)>,
     asked: Vec<Asked>,
-    /// The same of one objective: others may count the same requests.
-    budget: Option<Budget>,
+    queries: Vec<Query>,
 }
 
-/// What is asked of the alerts of an objective: which of them fire.
-struct Budget {
+/// What a query gives: of one objective, because others may count the same requests.
+struct Query {
     at: &'static str,
     query: String,
-    fires: Vec<String>,
+    /// Labels, and the value.
+    gives: Vec<(String, &'static str)>,
 }
 
 /// Whether an alert fires, and which ones of its name.
@@ -42,9 +42,9 @@ struct Fired {
     annotations: Vec<(&'static str, String)>,
 }
 
-/// Of the rules for all processes.
-pub(super) fn general(rules: &str) -> String {
-    let tests = general::all().into_iter().map(|general| {
+/// Of the rules for processes.
+pub(super) fn general(rules: &str, alerts: Vec<General>) -> String {
+    let tests = alerts.into_iter().map(|general| {
         let fired = fired(&general.alert, &general.told_of, "90%");
         let asked = Asked { at: "25m", name: general.alert.name, fires: vec![fired] };
         let early = Asked { at: "1m", name: general.alert.name, fires: Vec::new() };
@@ -52,7 +52,7 @@ pub(super) fn general(rules: &str) -> String {
             name: general.alert.name.to_owned(),
             series: general.shown,
             asked: vec![early, asked],
-            budget: None,
+            queries: Vec::new(),
         }
     });
     document(rules, "1m", tests)
@@ -75,7 +75,7 @@ fn gone(service: &str) -> Test {
         name: format!("{service}: nothing is left of it"),
         series: vec![(here, "512x10 stale".to_owned())],
         asked: vec![asked("10m", Vec::new()), asked("20m", vec![fired(&alert, &[], "")])],
-        budget: None,
+        queries: Vec::new(),
     }
 }
 
@@ -85,37 +85,64 @@ fn objective(service: &str, name: &str, slo: &Slo) -> Vec<Test> {
         let alert = [("alertname", "=", burn::ALERT), ("alertstate", "=", "firing")];
         select("ALERTS", &[&alert, &own[..], more].concat())
     };
-    let all = Windows::default().burns(slo).map(|Burn { long, severity, .. }| {
+    let burning = firing(&[]);
+    let fires = |at, query: &str, alerts: Vec<String>| {
+        let gives = alerts.into_iter().map(|labels| (labels, "1")).collect();
+        Query { at, query: query.to_owned(), gives }
+    };
+    let test = |what: &str, series, queries| Test {
+        name: format!("{service}, {name}: {what}"),
+        series,
+        asked: Vec::new(),
+        queries,
+    };
+
+    let all = burn::burns(slo).map(|Burn { long, severity, .. }| {
         let window = long.to_string();
         firing(&[("severity", "=", severity.as_str()), ("window", "=", &window)])
     });
-    let all = all.collect();
-    let asked = |at, fires| Some(Budget { at, query: firing(&[]), fires });
     let each_minute = f64::from(slo.min_failures.max(60));
     let half = slo.budget() / 2.0;
     let steady = |share: f64| format!("0+{}x60", 1000.0 * share);
+    let left = Query {
+        at: "1h",
+        query: format!("round({}, 0.1)", select(burn::REMAINING, &own)),
+        gives: vec![(select("", &own), "0.5")],
+    };
+    // Nobody tests for a whole day.
+    let unknown = [("alertname", "=", burn::NO_DATA), ("alertstate", "=", "pending")];
+    let unknown =
+        select("ALERTS", &[&unknown, &own[..], &[("severity", "=", Severity::Ticket.as_str())]].concat());
     let mut tests = vec![
-        Test {
-            name: format!("{service}, {name}: everything goes wrong"),
-            series: series(service, slo, "0x60".to_owned(), format!("0+{each_minute}x60")),
-            asked: Vec::new(),
-            budget: asked("1h", all),
-        },
-        Test {
-            name: format!("{service}, {name}: half as much goes wrong as may"),
-            series: series(service, slo, steady(1.0 - half), steady(half)),
-            asked: Vec::new(),
-            budget: asked("1h", Vec::new()),
-        },
+        test("there is no request", Vec::new(), vec![fires("10m", &unknown, vec![unknown.clone()])]),
+        test(
+            "everything goes wrong",
+            series(service, slo, "0x60".to_owned(), format!("0+{each_minute}x60")),
+            vec![fires("1h", &burning, all.collect())],
+        ),
+        test(
+            "half as much goes wrong as may",
+            series(service, slo, steady(1.0 - half), steady(half)),
+            vec![fires("1h", &burning, Vec::new()), fires("1h", &unknown, Vec::new()), left],
+        ),
     ];
+    // The shorter window ends an alert soon after its cause; the longer one still has it.
+    if let Some(Burn { long, .. }) = burn::burns(slo).next().filter(|burn| burn.long.as_secs() == 3600) {
+        let query = firing(&[("window", "=", &long.to_string())]);
+        let wrong = format!("0+{each_minute}x45 {}x15", each_minute * 45.0);
+        tests.push(test(
+            "everything went wrong until 15 minutes ago",
+            series(service, slo, "0+600x60".to_owned(), wrong),
+            vec![fires("1h", &query, Vec::new())],
+        ));
+    }
     // Who wants to be told of each failure is.
     if slo.min_failures > 2 {
-        tests.push(Test {
-            name: format!("{service}, {name}: one request, and it goes wrong"),
-            series: series(service, slo, "0x60".to_owned(), "0x10 1x50".to_owned()),
-            asked: Vec::new(),
-            budget: asked("20m", Vec::new()),
-        });
+        tests.push(test(
+            "one request, and it goes wrong",
+            series(service, slo, "0x60".to_owned(), "0x10 1x50".to_owned()),
+            vec![fires("20m", &burning, Vec::new())],
+        ));
     }
     tests
 }
@@ -184,14 +211,14 @@ impl Test {
                 ("exp_alerts", Node::List(fires.collect())),
             ])
         });
-        let budget = self.budget.into_iter().map(|Budget { at, query, fires }| {
-            let fires = fires.into_iter().map(|labels| {
-                Node::Map(vec![("labels", Node::text(labels)), ("value", Node::Number("1".to_owned()))])
+        let queries = self.queries.into_iter().map(|Query { at, query, gives }| {
+            let gives = gives.into_iter().map(|(labels, value)| {
+                Node::Map(vec![("labels", Node::text(labels)), ("value", Node::Number(value.to_owned()))])
             });
             Node::Map(vec![
                 ("expr", Node::text(query)),
                 ("eval_time", Node::text(at)),
-                ("exp_samples", Node::List(fires.collect())),
+                ("exp_samples", Node::List(gives.collect())),
             ])
         });
         Node::Map(vec![
@@ -199,7 +226,7 @@ impl Test {
             ("interval", Node::text("1m")),
             ("input_series", Node::List(series.collect())),
             ("alert_rule_test", Node::List(asked.collect())),
-            ("promql_expr_test", Node::List(budget.collect())),
+            ("promql_expr_test", Node::List(queries.collect())),
         ])
     }
 }
