@@ -6,11 +6,14 @@
 //!
 //! `mainstay inspect URL PAGE` shows what the admin listener of a running service says (`docs/admin.md`).
 //!
+//! `mainstay export alerts URL` writes the alerts that a running service makes of its objectives (`docs/alerts.md`).
+//!
 //! `mainstay compat OLD NEW` says what of a service's new description breaks its callers (`docs/interfaces.md`), by the
 //! rules of `mainstay-interface`, which no running service uses.
 
 mod compat;
 mod conform;
+mod export;
 mod inspect;
 
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ enum Command {
     Conform(Box<conform::Options>),
     /// Show what the admin listener of a running service says: its health, endpoints, configuration
     Inspect(inspect::Options),
+    /// Write the alerts, the dashboard or the Alertmanager route that a running service makes of its objectives
+    Export(export::Options),
     /// Tell what of a service's new description, OpenAPI or protobuf, breaks those who call it by the old one
     Compat(compat::Options),
 }
@@ -40,6 +45,7 @@ async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Conform(options) => conform::main(*options).await,
         Command::Inspect(options) => inspect::main(&options).await,
+        Command::Export(options) => export::main(&options).await,
         Command::Compat(options) => compat::main(&options),
     }
 }

@@ -3,7 +3,7 @@
 //! The pages are JSON, and are shown by their shape, not by what they are known to hold: a newer service may say more.
 
 mod paint;
-mod read;
+pub(crate) mod read;
 mod show;
 
 use std::{io::Write, process::ExitCode};
@@ -71,7 +71,7 @@ pub(crate) async fn main(options: &Options) -> ExitCode {
 }
 
 /// The scheme may be left out: there is only one.
-fn endpoint(text: &str) -> Result<Endpoint, String> {
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if text.contains("://") { text.parse() } else { format!("http://{text}").parse() }
 }
 

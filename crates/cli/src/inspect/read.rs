@@ -14,7 +14,7 @@ use crate::conform::{
 
 /// What a page says.
 #[derive(Debug)]
-pub(super) enum Page {
+pub(crate) enum Page {
     Json(Value),
     /// Such as metrics.
     Text(String),
@@ -22,7 +22,7 @@ pub(super) enum Page {
 
 /// Why a page can't be shown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("{0}")]
     Trouble(String),
     #[error("{0} is no admin listener: {1}")]
@@ -35,13 +35,13 @@ pub(super) enum Error {
 
 /// Reads from one listener.
 #[derive(Debug)]
-pub(super) struct Reader {
-    pub(super) endpoint: Endpoint,
+pub(crate) struct Reader {
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Reader {
     /// The page at `path`.
-    pub(super) async fn page(&self, path: &str) -> Result<Page, Error> {
+    pub(crate) async fn page(&self, path: &str) -> Result<Page, Error> {
         let at = self.endpoint.authority();
         let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
         if !path.chars().all(plain) {
