@@ -14,11 +14,14 @@ use mainstay::{
     Result, Service, ServiceContext,
     lifecycle::{self, Component, Dependencies},
     task::Tasks,
+    telemetry::slo::Slo,
 };
 
 use crate::database::Database;
 use config::Config;
 use placing::Placing;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How often orders that were left behind are looked for.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -41,6 +44,9 @@ fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
         .service()
         .http(routes)
         .openapi(description)
+        .slo("placing", Slo::availability(99.0).with_method("POST").with_route("/orders"))
+        // Not of all requests: a stream of events is none the worse for being long.
+        .slo("fast", Slo::latency(95.0, SECOND).with_method("POST").with_route("/orders"))
         .component(database)
         .component(Underway { placing, config }))
 }

@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
+use mainstay::config::Watched;
+
 use super::config::Config;
 
 /// Decides the fate of payments.
 #[derive(Debug)]
 pub(super) struct Chaos {
     delay: Duration,
-    failure_rate: f64,
+    /// For the rate of failures, which may change.
+    config: Watched<Config>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -27,9 +30,12 @@ pub(super) enum Fate {
 }
 
 impl Chaos {
-    pub(super) fn new(config: &Config) -> Self {
-        let random = Mutex::new(fastrand::Rng::with_seed(config.seed));
-        Self { delay: config.delay.get(), failure_rate: config.failure_rate, random }
+    pub(super) fn new(config: Watched<Config>) -> Self {
+        let (seed, delay) = {
+            let config = config.load();
+            (config.seed, config.delay.get())
+        };
+        Self { delay, config, random: Mutex::new(fastrand::Rng::with_seed(seed)) }
     }
 
     /// Waits as long as a payment takes.
@@ -41,7 +47,7 @@ impl Chaos {
     pub(super) fn next(&self) -> Fate {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         // Two draws each time, so that another rate does not change who is next.
-        let (fails, made) = (random.f64() < self.failure_rate, random.bool());
+        let (fails, made) = (random.f64() < self.config.load().failure_rate, random.bool());
         match (fails, made) {
             (false, _) => Fate::Made,
             (true, false) => Fate::Lost,
@@ -55,7 +61,7 @@ mod tests {
     use super::*;
 
     fn fates(failure_rate: f64, seed: u64) -> Vec<Fate> {
-        let chaos = Chaos::new(&Config { failure_rate, seed, ..Config::default() });
+        let chaos = Chaos::new(Watched::fixed(Config { failure_rate, seed, ..Config::default() }));
         (0..1000).map(|_| chaos.next()).collect()
     }
 

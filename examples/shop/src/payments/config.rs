@@ -1,6 +1,6 @@
 //! The table `app.payments`.
 
-use mainstay::config::{Duration, Findings, Section};
+use mainstay::config::{Duration, Findings, Keys, Section};
 use serde::{Deserialize, Serialize};
 
 use crate::database::Location;
@@ -10,7 +10,7 @@ use crate::database::Location;
 pub(super) struct Config {
     /// How long a payment takes, at most one minute. Default 50 ms.
     pub(super) delay: Duration,
-    /// The share of payments that fail, from 0 (none) to 1 (all). Default 0.1.
+    /// The share of payments that fail, from 0 (none) to 1 (all). Default 0.1. Reloadable.
     pub(super) failure_rate: f64,
     /// Which of them fail: the same seed fails the same ones, by the order in which they come. Default 7.
     pub(super) seed: u64,
@@ -32,5 +32,9 @@ impl Section for Config {
         if self.delay.get() > std::time::Duration::from_secs(60) {
             findings.reject("delay", "at most 1m");
         }
+    }
+
+    fn reloadable(keys: &mut Keys) {
+        keys.add("failure_rate");
     }
 }

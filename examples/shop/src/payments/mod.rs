@@ -9,7 +9,7 @@ mod routes;
 
 use std::sync::Arc;
 
-use mainstay::{Result, Service, ServiceContext, client::Operation};
+use mainstay::{Result, Service, ServiceContext, client::Operation, telemetry::slo::Slo};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -62,6 +62,9 @@ pub(crate) fn service() -> Service {
 #[allow(clippy::needless_pass_by_value, reason = "the shape that a service is built by")]
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
     let database = Database::new(config.database.as_deref(), SCHEMA)?;
-    let (routes, description) = routes::routes(database.clone(), Chaos::new(&config)).split_for_parts();
-    Ok(context.service().http(routes).openapi(description).component(database))
+    let chaos = Chaos::new(context.watch());
+    let (routes, description) = routes::routes(database.clone(), chaos).split_for_parts();
+    // A bank that fails as often as this one can't be promised more of.
+    let paying = Slo::availability(85.0).with_method("PUT").with_route("/payments/{id}");
+    Ok(context.service().http(routes).openapi(description).component(database).slo("paying", paying))
 }

@@ -171,7 +171,7 @@ mod tests {
         let database = Database::new(None, SCHEMA).unwrap();
         database.create().await.unwrap();
         let config = Config { failure_rate, ..Config::default() };
-        routes(database, Chaos::new(&config))
+        routes(database, Chaos::new(mainstay::config::Watched::fixed(config)))
     }
 
     async fn call(router: &OpenApiRouter, method: &str, id: &str, token: &str) -> (u16, serde_json::Value) {

@@ -8,6 +8,7 @@
     reason = "a test fails where its helpers do, and spawns"
 )]
 
+mod alerts;
 mod moving;
 mod process;
 mod same;

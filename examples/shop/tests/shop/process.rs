@@ -44,7 +44,7 @@ impl Process {
         Self::start(command)
     }
 
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             // What a killed process leaves behind is left in the target folder.
             .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))

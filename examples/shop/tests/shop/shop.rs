@@ -37,7 +37,7 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) fn open(shape: Shape, values: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut processes = match shape {
+        let processes = match shape {
             Shape::One => vec![Process::shop(&set(values))],
             Shape::Wire => {
                 let values = [&[("host.in_process", "wire")], values].concat();
@@ -45,6 +45,16 @@ impl Shop {
             }
             Shape::Four => fleet(directory.path(), values),
         };
+        Self::opened(processes, directory)
+    }
+
+    /// As one process that follows this file.
+    pub(crate) fn configured(file: &Path) -> Self {
+        let arguments = ["--config".to_owned(), file.display().to_string()];
+        Self::opened(vec![Process::shop(&arguments)], tempfile::tempdir().expect("a directory"))
+    }
+
+    fn opened(mut processes: Vec<Process>, directory: TempDir) -> Self {
         for process in &mut processes {
             process.find("readiness", |line| line.contains(r#""body":"ready""#).then_some(()));
         }
@@ -53,6 +63,15 @@ impl Shop {
         let door = address.strip_prefix("http://").and_then(|door| door.parse().ok()).expect("an address");
         let client = Client::new(Fixed::new().with("shop", [SocketAddr::into(door)]).expect("a name"));
         Self { processes, customer: Customer { door, client }, _directory: directory }
+    }
+
+    /// Where the admin listener of its first process is.
+    pub(crate) fn admin(&mut self) -> String {
+        self.processes[0].find("admin listener", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let told = line.get("attributes").filter(|told| told["listener"] == "admin")?;
+            Some(told.get("address")?.as_str()?.to_owned())
+        })
     }
 
     /// The commands that it prints.
