@@ -13,6 +13,9 @@ mod guide {}
 #[cfg(all(doctest, feature = "telemetry"))]
 #[doc = include_str!("../docs/telemetry.md")]
 mod telemetry_guide {}
+#[cfg(all(doctest, feature = "telemetry"))]
+#[doc = include_str!("../docs/alerts.md")]
+mod alerts_guide {}
 #[cfg(all(doctest, feature = "openapi"))]
 #[doc = include_str!("../docs/interfaces.md")]
 mod interfaces_guide {}
