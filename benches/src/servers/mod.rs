@@ -3,6 +3,7 @@
 mod by_hand;
 mod mainstay;
 mod plain;
+mod telemetry;
 
 use std::error::Error;
 
@@ -12,9 +13,10 @@ use axum::{Json, Router, routing::get};
 pub use self::mainstay::{host, serve as serve_host};
 
 use crate::ITEM;
+use telemetry::Percent;
 
 /// Their names, for `--serve`.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 15] = [
     "hyper",
     "axum",
     "by-hand",
@@ -22,6 +24,14 @@ pub const NAMES: [&str; 7] = [
     "mainstay-stack",
     "mainstay-server-per-core",
     "mainstay-stack-per-core",
+    "telemetry-0",
+    "telemetry-1",
+    "telemetry-100",
+    "telemetry-1-log",
+    "telemetry-by-hand-0",
+    "telemetry-by-hand-1",
+    "telemetry-by-hand-100",
+    "telemetry-by-hand-1-log",
 ];
 
 /// The result of a contestant.
@@ -42,6 +52,15 @@ pub fn serve(name: &str) -> Result {
             "mainstay-server-per-core" => self::mainstay::server(Shape::PerCore).await,
             "mainstay-stack" => self::mainstay::stack("shared").await,
             "mainstay-stack-per-core" => self::mainstay::stack("per-core").await,
+            "telemetry-0" => telemetry::ours(Percent(0), false).await,
+            "telemetry-1" => telemetry::ours(Percent(1), false).await,
+            "telemetry-100" => telemetry::ours(Percent(100), false).await,
+            "telemetry-1-log" => telemetry::ours(Percent(1), true).await,
+            "telemetry-by-hand-0" => telemetry::by_hand(Percent(0), false).await,
+            "telemetry-by-hand-1" => telemetry::by_hand(Percent(1), false).await,
+            "telemetry-by-hand-100" => telemetry::by_hand(Percent(100), false).await,
+            "telemetry-by-hand-1-log" => telemetry::by_hand(Percent(1), true).await,
+            telemetry::RECEIVER => telemetry::receive().await,
             other => Err(format!("no contestant {other:?}; there are {}", NAMES.join(", ")).into()),
         }
     })

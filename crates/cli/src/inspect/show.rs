@@ -64,7 +64,10 @@ impl Writer {
         if rows.len() < items.len() {
             return items.iter().for_each(|item| self.write(item, depth));
         }
-        let has_tables = |row: &Map<String, Value>| row.values().any(is_table);
+        // A column of lists; where it has other values too, as the values of a configuration, it stays one.
+        let is_part = |name: &str| rows.iter().all(|row| row.get(name).is_none_or(Value::is_array));
+        let has_tables =
+            |row: &Map<String, Value>| row.iter().any(|(name, value)| is_table(value) && is_part(name));
         if !rows.iter().any(|row| has_tables(row)) {
             return self.table(&rows, depth);
         }
@@ -198,6 +201,7 @@ mod tests {
             ]},
             "registry": null,
             "called": [{"service": "back", "out": 0, "endpoints": [{"latency_ms": 1.5004, "place": "unix:/x"}]}],
+            "values": [{"key": "a", "value": [{"x": 1, "y": 2}, {"x": 3}]}, {"key": "b", "value": "4"}],
         });
         let expected = "\
 registry  –
@@ -215,6 +219,11 @@ services
     place                 health   weight  metadata
     http://10.0.0.7:8080  serving  1       –
     unix:/x               failing  20      build=7
+
+values
+  key  value
+  a    x=1 y=2, x=3
+  b    4
 ";
         assert_eq!(text(&page, Paint::PLAIN), expected);
     }

@@ -1,6 +1,7 @@
 //! The suite passes a service that keeps its promises, and finds each single one that is broken.
 #![allow(clippy::disallowed_methods, reason = "a test owns its tasks by owning its process")]
 
+mod metrics;
 mod service;
 
 use std::{
@@ -116,6 +117,13 @@ async fn each_broken_promise_is_found_by_its_check() {
         ("reports-all", "LIFE.1.reports-all"),
         ("internals", "ERR.3.no-internals"),
         ("no-bytes", "LIMIT.1.no-bytes"),
+        ("own-id", "TRACE.4.echo"),
+        ("any-id", "TRACE.4.malformed"),
+        ("metrics-type", "METRIC.1.prometheus"),
+        ("eof", "METRIC.1.openmetrics"),
+        ("uncounted", "METRIC.2.server"),
+        ("active", "METRIC.2.active"),
+        ("paths", "METRIC.3.bounded"),
     ] {
         let only = ["--only", check];
         let (broken, kept) =

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -36,6 +36,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::metrics::Metrics;
+
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_millis(1_500);
@@ -48,6 +50,7 @@ struct Shared {
     ready: Arc<AtomicBool>,
     in_flight: Arc<AtomicUsize>,
     draining: watch::Receiver<bool>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -75,7 +78,13 @@ pub(crate) async fn run() {
     refuse_wrong_settings(&fault);
 
     let (drain, draining) = watch::channel(false);
-    let shared = Shared { fault, ready: Arc::default(), in_flight: Arc::default(), draining };
+    let shared = Shared {
+        fault,
+        ready: Arc::default(),
+        in_flight: Arc::default(),
+        draining,
+        metrics: Metrics::default(),
+    };
     let admin = TcpListener::bind(address("SERVICE_ADMIN")).await.expect("the admin port is free");
     tokio::spawn(axum::serve(admin, probes(&shared)).into_future());
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
@@ -148,10 +157,12 @@ fn probes(shared: &Shared) -> Router {
     };
     let ready = shared.clone();
     let started = shared.clone();
+    let counted = shared.clone();
     let is_verbose = |request: &Request| request.uri().query() == Some("verbose");
     Router::new()
         .route("/livez", get(move || async move { answer(false, true) }))
         .route("/startupz", get(move || async move { answer(false, started.ready.load(SeqCst)) }))
+        .route("/metrics", get(move |fields: HeaderMap| async move { exposition(&counted, &fields) }))
         .route(
             "/readyz",
             get(move |request: Request| async move {
@@ -159,6 +170,23 @@ fn probes(shared: &Shared) -> Router {
                 answer(is_verbose(&request), ready.ready.load(SeqCst) && !draining)
             }),
         )
+}
+
+/// METRIC 1: in the format that is asked for.
+fn exposition(shared: &Shared, fields: &HeaderMap) -> Response {
+    let accept = fields.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut text = shared.metrics.text();
+    let kind = if accept.contains("openmetrics") {
+        if !shared.has("eof") {
+            text.push_str("# EOF\n");
+        }
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else if shared.has("metrics-type") {
+        "application/json"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8"
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 fn routes(shared: Shared) -> Router {
@@ -265,9 +293,8 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
     let is_grpc = request.headers().get("content-type").is_some_and(|value| value == "application/grpc");
     let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok()?.get(3..35));
     let trace = trace.map_or_else(|| "ab".repeat(16), str::to_owned);
-    shared.in_flight.fetch_add(1, SeqCst);
-    let answer = stack(&shared, request, next).await;
-    shared.in_flight.fetch_sub(1, SeqCst);
+    let id = request_id(&shared, request.headers());
+    let answer = counted(&shared, request, next).await;
 
     if is_grpc && !answer.status().is_success() {
         return grpc_status(match answer.status() {
@@ -278,10 +305,38 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
     }
     let mut answer =
         if answer.status().as_u16() >= 400 { problem(answer, &path, &trace).await } else { answer };
+    answer.headers_mut().insert("x-request-id", id);
     if shared.is_draining() && version == Version::HTTP_11 && !shared.has("keep-alive") {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+/// METRIC 2 and 3.
+async fn counted(shared: &Shared, request: Request, next: Next) -> Response {
+    let (method, path, started) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    shared.in_flight.fetch_add(1, SeqCst);
+    shared.metrics.begin(&method);
+    let answer = stack(shared, request, next).await;
+    if !shared.has("active") {
+        shared.metrics.end(&method);
+    }
+    if !shared.has("uncounted") {
+        let path = if shared.has("paths") { path.as_str() } else { "" };
+        shared.metrics.count(&method, answer.status().as_u16(), path, started.elapsed());
+    }
+    shared.in_flight.fetch_sub(1, SeqCst);
+    answer
+}
+
+/// TRACE 4: the one that came, unless it is malformed.
+fn request_id(shared: &Shared, fields: &HeaderMap) -> HeaderValue {
+    let is_good = |id: &&HeaderValue| {
+        let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        shared.has("any-id") || (id.len() <= 128 && id.as_bytes().iter().all(is_safe))
+    };
+    let came = fields.get("x-request-id").filter(is_good).filter(|_| !shared.has("own-id"));
+    came.cloned().unwrap_or_else(|| HeaderValue::from_static("5f1c2e00-0000-4000-8000-000000000000"))
 }
 
 async fn stack(shared: &Shared, request: Request, next: Next) -> Response {

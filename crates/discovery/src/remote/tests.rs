@@ -346,10 +346,11 @@ async fn what_was_withdrawn_in_a_short_interruption_is_gone_after_it() {
     let watch = remote.resolve(&orders());
     watch.settled().await;
     server.be(Mood::Refusing);
-    sleep(TIMING.probe() + Duration::from_millis(100)).await;
+    // With the wait before the next attempt, which is 1.6 s at most by then, less than half a time to live.
+    sleep(Duration::from_secs(1)).await;
     server.set(|state| drop(state.entries.get_mut(&orders()).unwrap().remove("1")));
     server.be(Mood::Well);
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(3)).await;
     assert_eq!(places(&watch), ["b:1"]);
 }
 

@@ -1,0 +1,78 @@
+//! What the service counts, written out as Prometheus and OpenMetrics read it.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::http::Method;
+
+const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics(Arc<Mutex<Counted>>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// By method.
+    active: BTreeMap<String, i64>,
+    /// By method, status and, where that promise is broken, path.
+    durations: BTreeMap<(String, u16, String), Vec<Duration>>,
+}
+
+impl Metrics {
+    pub(crate) fn begin(&self, method: &Method) {
+        self.change(|counted| *counted.active.entry(name(method)).or_default() += 1);
+    }
+
+    pub(crate) fn end(&self, method: &Method) {
+        self.change(|counted| *counted.active.entry(name(method)).or_default() -= 1);
+    }
+
+    pub(crate) fn count(&self, method: &Method, status: u16, path: &str, took: Duration) {
+        let labels = (name(method), status, path.to_owned());
+        self.change(|counted| counted.durations.entry(labels).or_default().push(took));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Counted)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from("# TYPE http_server_active_requests gauge\n");
+        self.change(|counted| counted.write(&mut text));
+        text
+    }
+}
+
+impl Counted {
+    fn write(&self, text: &mut String) {
+        let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string takes it");
+        for (method, active) in &self.active {
+            line(format_args!("http_server_active_requests{{http_request_method=\"{method}\"}} {active}"));
+        }
+        line(format_args!("# TYPE http_server_request_duration_seconds histogram"));
+        for ((method, status, path), took) in &self.durations {
+            let labels = format!(
+                "http_request_method=\"{method}\",http_response_status_code=\"{status}\",url_scheme=\"http\",path=\"{path}\""
+            );
+            for bound in BOUNDS.into_iter().chain([f64::INFINITY]) {
+                let within = took.iter().filter(|took| took.as_secs_f64() <= bound).count();
+                let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+                line(format_args!(
+                    "http_server_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {within}"
+                ));
+            }
+            let sum: Duration = took.iter().sum();
+            line(format_args!("http_server_request_duration_seconds_sum{{{labels}}} {}", sum.as_secs_f64()));
+            line(format_args!("http_server_request_duration_seconds_count{{{labels}}} {}", took.len()));
+        }
+    }
+}
+
+fn name(method: &Method) -> String {
+    let is_known = [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS].contains(method);
+    if is_known { method.to_string() } else { "_OTHER".to_owned() }
+}
