@@ -41,7 +41,7 @@ impl Metrics {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = String::from("# TYPE http_server_active_requests gauge\n");
+        let mut text = String::from("# TYPE up gauge\nup 1\n# TYPE http_server_active_requests gauge\n");
         self.change(|counted| counted.write(&mut text));
         text
     }
