@@ -233,7 +233,7 @@ impl Plan {
                 }));
             #[cfg(feature = "telemetry")]
             let pages = pages
-                .with_page(Export::of(&slos, telemetry.registry()).page(slos, telemetry.registry().clone()))
+                .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))
                 .with_route("/metrics", "for Prometheus", telemetry.route())
                 .with_route(
                     "/log",

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     out: PathBuf,
 
-    /// End with status 1 where a file names a metric, label or route that the service does not have, or has not had yet
+    /// End with status 1 where a file of one service names a metric, label or route that it does not have, or has not had yet
     #[arg(long)]
     strict: bool,
 
@@ -76,6 +76,8 @@ struct Exported {
 struct File {
     name: String,
     purpose: String,
+    /// None: of all services, of which this may be one that lacks something.
+    service: Option<String>,
     text: String,
 }
 
@@ -118,12 +120,14 @@ async fn run(options: &Options) -> Result<ExitCode, String> {
         // Whoever does not want to know the names needs the files all the same.
         let _ = writeln!(std::io::stdout(), "{}", path.display());
         for what in exported.unknown.get(&file.name).into_iter().flatten() {
-            unknown += 1;
+            unknown += usize::from(file.service.is_some());
             eprintln!("mainstay export: {}: {}", path.display(), printable(what, 400));
         }
     }
     if unknown > 0 {
-        eprintln!("mainstay export: {unknown} names are not, or not yet, what {at} measures");
+        eprintln!(
+            "mainstay export: {unknown} names in files of its services are not, or not yet, what {at} measures"
+        );
     }
     Ok(ExitCode::from(if unknown > 0 && options.strict { UNKNOWN } else { 0 }))
 }

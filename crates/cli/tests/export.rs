@@ -49,8 +49,12 @@ impl Drop for Folder {
 }
 
 fn export(address: SocketAddr, out: &Path, more: &[&str]) -> (Option<i32>, String) {
+    export_what("alerts", address, out, more)
+}
+
+fn export_what(what: &str, address: SocketAddr, out: &Path, more: &[&str]) -> (Option<i32>, String) {
     let command = Command::new(env!("CARGO_BIN_EXE_mainstay"))
-        .args(["export", "alerts", &address.to_string(), "--out"])
+        .args(["export", what, &address.to_string(), "--out"])
         .arg(out)
         .args(more)
         .output();
@@ -59,8 +63,8 @@ fn export(address: SocketAddr, out: &Path, more: &[&str]) -> (Option<i32>, Strin
 }
 
 const PAGE: &str = r#"{"slo": {}, "unknown": {"a.rules.yaml": ["there is no metric `x`"], "d.json": ["no"]}, "files": [
-    {"name": "a.rules.yaml", "purpose": "alerts", "text": "groups: []\n"},
-    {"name": "d.json", "purpose": "dashboard", "text": "{}"}]}"#;
+    {"name": "a.rules.yaml", "purpose": "alerts", "service": "a", "text": "groups: []\n"},
+    {"name": "d.json", "purpose": "dashboard", "service": null, "text": "{}"}]}"#;
 
 #[test]
 fn the_files_that_were_asked_for_are_written_and_replaced() {
@@ -74,6 +78,10 @@ fn the_files_that_were_asked_for_are_written_and_replaced() {
     let (code, text) = export(address, &folder.0, &["--strict"]);
     assert_eq!(code, Some(1), "{text}");
     assert_eq!(std::fs::read_to_string(folder.0.join("a.rules.yaml")).unwrap(), "groups: []\n");
+    // What is the same for all services may name what one of them lacks.
+    let (code, text) = export_what("dashboard", address, &folder.0, &["--strict"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("d.json: no"), "{text}");
 }
 
 #[test]

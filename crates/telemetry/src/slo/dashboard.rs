@@ -285,12 +285,15 @@ const ROWS: [(&str, &[Panel]); 6] = [
     ),
 ];
 
+/// The window that burn rates are shown for.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// What the variable `service` can be.
 const SERVICES: &str = "label_values(mainstay_shed_limit, service_name)";
 
 /// The rows, with those of the budgets first.
-fn rows(hour: Duration) -> Vec<(String, Vec<Described>)> {
-    let ratio = series("error_ratio", hour);
+fn rows() -> Vec<(String, Vec<Described>)> {
+    let ratio = series("error_ratio", HOUR);
     let budgets = vec![
         described(
             "Error budget that is left",
@@ -332,17 +335,17 @@ fn described(title: &str, unit: &str, queries: impl IntoIterator<Item = (String,
 }
 
 /// Every query of it.
-pub(super) fn queries(hour: Duration) -> Vec<String> {
-    let panels = rows(hour).into_iter().flat_map(|(_, panels)| panels);
+pub(super) fn queries() -> Vec<String> {
+    let panels = rows().into_iter().flat_map(|(_, panels)| panels);
     panels.flat_map(|panel| panel.queries).map(|(query, _)| query).collect()
 }
 
-/// The page as Grafana imports it, in the form of version 10. `hour` is the window that burn rates are shown for.
-pub(super) fn dashboard(hour: Duration) -> Value {
+/// The page as Grafana imports it, in the form of version 10.
+pub(super) fn dashboard() -> Value {
     let source = json!({"type": "prometheus", "uid": "${datasource}"});
     let mut panels = Vec::new();
     let mut y = 0;
-    for (title, described) in rows(hour) {
+    for (title, described) in rows() {
         let id = panels.len() + 1;
         panels.push(json!({
             "id": id, "type": "row", "title": title, "collapsed": false, "panels": [],

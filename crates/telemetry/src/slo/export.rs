@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_core::{admin::Page, config::Duration, metrics::Registry};
+use mainstay_core::{admin::Page, metrics::Registry};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
     alertmanager, burn, dashboard, general,
-    objective::Slos,
+    objective::{Slo, Slos},
     rules::{Group, Rule, Rules},
     unit_tests,
     vocabulary::{Unknown, Vocabulary},
@@ -30,13 +30,15 @@ pub struct Export {
 pub struct File {
     /// Its name, without a folder.
     pub name: String,
-    /// Whose it is.
+    /// Who reads it.
     pub purpose: Purpose,
+    /// Of which service it is; none: of all, so that it may name what one process doesn't have.
+    pub service: Option<String>,
     /// What is in it.
     pub text: String,
 }
 
-/// Whose a file is.
+/// Who reads a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -51,9 +53,7 @@ pub enum Purpose {
 
 /// No service has an underscore in its name.
 const ALL: &str = "all_processes";
-const EXPORTING: &str = "exporting_processes";
 const DASHBOARD: &str = "services.dashboard.json";
-const HOUR: Duration = Duration::from_secs(3600);
 
 impl Export {
     /// For these services; one without an objective has its place in `slos` too ([`Slos::of`]).
@@ -62,27 +62,20 @@ impl Export {
     #[must_use]
     pub fn new(slos: &Slos) -> Self {
         let mut export = Self { files: Vec::new(), queries: Vec::new(), recorded: Vec::new() };
-        export.processes(ALL, "For every process of Mainstay that this Prometheus scrapes.", general::all);
+        export.rules(None, vec![general::group(ALL)], unit_tests::general);
         for (service, own) in slos.iter() {
             let tests = |rules: &str| unit_tests::service(rules, service, own);
-            export.rules(service, &format!("For the service {service}."), &rules_of(slos, service), tests);
+            export.rules(Some(service), groups(service, own), tests);
         }
-        export
-            .queries
-            .extend(dashboard::queries(HOUR).into_iter().map(|query| (DASHBOARD.to_owned(), query)));
-        let page = format!("{:#}\n", dashboard::dashboard(HOUR));
-        export.file(DASHBOARD.to_owned(), Purpose::Dashboard, page);
-        export.file("alertmanager.yaml".to_owned(), Purpose::Alertmanager, alertmanager::CONFIG.to_owned());
-        export
-    }
-
-    /// Of the process with this registry: also what only some processes have, such as an exporter of spans.
-    #[must_use]
-    pub fn of(slos: &Slos, registry: &Registry) -> Self {
-        let mut export = Self::new(slos);
-        if registry.describe().iter().any(|family| family.definition.name() == general::EXPORTS) {
-            export.processes(EXPORTING, "For processes that send spans somewhere.", general::exporting);
-        }
+        export.queries.extend(dashboard::queries().into_iter().map(|query| (DASHBOARD.to_owned(), query)));
+        let page = format!("{:#}\n", dashboard::dashboard());
+        export.file(DASHBOARD.to_owned(), Purpose::Dashboard, None, page);
+        export.file(
+            "alertmanager.yaml".to_owned(),
+            Purpose::Alertmanager,
+            None,
+            alertmanager::CONFIG.to_owned(),
+        );
         export
     }
 
@@ -128,12 +121,13 @@ impl Export {
         })
     }
 
-    fn processes(&mut self, name: &str, comment: &str, alerts: impl Fn() -> Vec<general::General>) {
-        let rules = Rules { groups: vec![general::group(name, alerts())] };
-        self.rules(name, comment, &rules, |rules| unit_tests::general(rules, alerts()));
-    }
-
-    fn rules(&mut self, name: &str, comment: &str, rules: &Rules, tests: impl FnOnce(&str) -> String) {
+    /// The rules of a service, or those for all processes, and their tests.
+    fn rules(&mut self, service: Option<&str>, groups: Vec<Group>, tests: impl FnOnce(&str) -> String) {
+        let (name, comment) = match service {
+            Some(service) => (service, format!("For the service {service}.")),
+            None => (ALL, "For every process of Mainstay that this Prometheus scrapes.".to_owned()),
+        };
+        let rules = Rules { groups };
         let file = format!("{name}.rules.yaml");
         let tests = tests(&file);
         for rule in rules.rules() {
@@ -142,22 +136,17 @@ impl Export {
                 self.recorded.push((record.name.clone(), record.labels.clone()));
             }
         }
-        self.file(file, Purpose::Alerts, rules.yaml(comment));
-        self.file(format!("{name}.tests.yaml"), Purpose::Alerts, tests);
+        self.file(file, Purpose::Alerts, service, rules.yaml(&comment));
+        self.file(format!("{name}.tests.yaml"), Purpose::Alerts, service, tests);
     }
 
-    fn file(&mut self, name: String, purpose: Purpose, text: String) {
-        self.files.push(File { name, purpose, text });
+    fn file(&mut self, name: String, purpose: Purpose, service: Option<&str>, text: String) {
+        self.files.push(File { name, purpose, service: service.map(str::to_owned), text });
     }
 }
 
-fn rules_of(slos: &Slos, service: &str) -> Rules {
-    Rules { groups: groups(slos, service) }
-}
-
-fn groups(slos: &Slos, service: &str) -> Vec<Group> {
+fn groups(service: &str, slos: &BTreeMap<String, Slo>) -> Vec<Group> {
     let gone = Rule::Alert(general::gone(service));
     let own = Group { name: format!("service/{service}"), interval: None, rules: vec![gone] };
-    let of = slos.iter().find(|(name, _)| *name == service).into_iter().flat_map(|(_, slos)| slos);
-    [own].into_iter().chain(of.flat_map(|(name, slo)| burn::groups(service, name, slo))).collect()
+    [own].into_iter().chain(slos.iter().flat_map(|(name, slo)| burn::groups(service, name, slo))).collect()
 }

@@ -19,7 +19,7 @@ pub(super) struct General {
 
 pub(super) const GONE: &str = "ServiceGone";
 
-/// Of all processes that Prometheus scrapes.
+/// Of all processes that Prometheus scrapes; what one of them doesn't measure can't be wrong there.
 pub(super) fn all() -> Vec<General> {
     vec![
         process(
@@ -68,6 +68,15 @@ pub(super) fn all() -> Vec<General> {
             &[("peer_service", "payments")],
         ),
         process(
+            "TelemetryDropped",
+            "sum by (job, instance, reason) (increase(mainstay_telemetry_spans_dropped_total[15m])) > 0",
+            0,
+            "{{ $labels.instance }} loses spans",
+            "Recorded and not delivered: {{ $labels.reason }}.",
+            &[("mainstay_telemetry_spans_dropped_total", r#",reason="queue_full""#, "0x10 7x20")],
+            &[("reason", "queue_full")],
+        ),
+        process(
             "FileDescriptorsLow",
             "process_open_fds / process_max_fds > 0.8 and on (job, instance) mainstay_health_ready",
             15,
@@ -82,22 +91,6 @@ pub(super) fn all() -> Vec<General> {
         ),
     ]
 }
-
-/// Of processes that send spans somewhere.
-pub(super) fn exporting() -> Vec<General> {
-    vec![process(
-        "TelemetryDropped",
-        "sum by (job, instance, reason) (increase(mainstay_telemetry_spans_dropped_total[15m])) > 0",
-        0,
-        "{{ $labels.instance }} loses spans",
-        "Recorded and not delivered: {{ $labels.reason }}.",
-        &[("mainstay_telemetry_spans_dropped_total", r#",reason="queue_full""#, "0x10 7x20")],
-        &[("reason", "queue_full")],
-    )]
-}
-
-/// What tells that a process does.
-pub(super) const EXPORTS: &str = "mainstay.telemetry.spans.dropped";
 
 /// Where one service is concerned.
 pub(super) fn gone(service: &str) -> Alert {
@@ -114,8 +107,8 @@ pub(super) fn gone(service: &str) -> Alert {
     }
 }
 
-pub(super) fn group(name: &str, alerts: Vec<General>) -> Group {
-    let rules = alerts.into_iter().map(|general| Rule::Alert(general.alert)).collect();
+pub(super) fn group(name: &str) -> Group {
+    let rules = all().into_iter().map(|general| Rule::Alert(general.alert)).collect();
     Group { name: name.to_owned(), interval: None, rules }
 }
 

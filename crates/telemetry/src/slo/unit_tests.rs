@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     burn::{self, Burn},
-    general::{self, General, TARGET},
+    general::{self, TARGET},
     objective::{Slo, bound},
     query::select,
     rules::{Alert, Severity},
@@ -42,9 +42,9 @@ struct Fired {
     annotations: Vec<(&'static str, String)>,
 }
 
-/// Of the rules for processes.
-pub(super) fn general(rules: &str, alerts: Vec<General>) -> String {
-    let tests = alerts.into_iter().map(|general| {
+/// Of the rules for all processes.
+pub(super) fn general(rules: &str) -> String {
+    let tests = general::all().into_iter().map(|general| {
         let fired = fired(&general.alert, &general.told_of, "90%");
         let asked = Asked { at: "25m", name: general.alert.name, fires: vec![fired] };
         let early = Asked { at: "1m", name: general.alert.name, fires: Vec::new() };
