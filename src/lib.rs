@@ -16,6 +16,9 @@ mod telemetry_guide {}
 #[cfg(all(doctest, feature = "telemetry"))]
 #[doc = include_str!("../docs/alerts.md")]
 mod alerts_guide {}
+#[cfg(all(doctest, feature = "telemetry"))]
+#[doc = include_str!("../docs/logs.md")]
+mod logs_guide {}
 #[cfg(all(doctest, feature = "openapi"))]
 #[doc = include_str!("../docs/interfaces.md")]
 mod interfaces_guide {}
@@ -36,7 +39,7 @@ pub use axum;
 pub use mainstay_client as client;
 pub use mainstay_core::{
     Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, metrics,
-    middleware, observe, server, task, trace,
+    middleware, observe, panics, server, task, trace,
 };
 pub use mainstay_discovery as discovery;
 #[cfg(feature = "gateway")]

@@ -51,6 +51,8 @@ pub struct Host {
     components: Vec<DynComponent>,
     loader: Loader,
     announce: Option<Announce>,
+    #[cfg(feature = "telemetry")]
+    captured: Option<telemetry::Captured>,
 }
 
 /// The defaults that are other ones in the profile `dev`. No balancer has to notice that a developer pressed Ctrl-C.
@@ -141,7 +143,14 @@ impl Host {
     #[must_use]
     pub fn new() -> Self {
         let loader = Loader::new().environment_from_process();
-        Self { services: Vec::new(), components: Vec::new(), loader, announce: None }
+        Self {
+            services: Vec::new(),
+            components: Vec::new(),
+            loader,
+            announce: None,
+            #[cfg(feature = "telemetry")]
+            captured: None,
+        }
     }
 
     /// Adds a service. The order counts: the first one that runs here has the main listener.
@@ -174,6 +183,16 @@ impl Host {
     #[must_use]
     pub fn announce(mut self, announce: impl FnOnce(&Addresses) + Send + 'static) -> Self {
         self.announce = Some(Box::new(announce));
+        self
+    }
+
+    /// Has `capture` take the spans, metrics and lines of the services: for a test. Every request is recorded, nothing is sent,
+    /// and the settings of `log` and `trace` don't count. To be started where `capture` was.
+    /// `docs/logs.md` has an example.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn captured_by(mut self, capture: &mainstay_telemetry::test::Capture) -> Self {
+        self.captured = Some(telemetry::Captured::by(capture));
         self
     }
 
@@ -274,7 +293,11 @@ impl Host {
     /// Everything that can be checked before a socket opens.
     async fn plan(self) -> Result<Plan, HostError> {
         let loaded = self.load()?;
-        Plan::new(self.services, self.components, &Arc::new(loaded)).await
+        #[cfg(feature = "telemetry")]
+        let captured = self.captured;
+        #[cfg(not(feature = "telemetry"))]
+        let captured = None;
+        Plan::new(self.services, self.components, &Arc::new(loaded), captured).await
     }
 
     fn load(&self) -> Result<Loaded, HostError> {

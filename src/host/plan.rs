@@ -32,7 +32,7 @@ use super::{
     discovery,
     listener::{Listener, MAIN},
     registration::{Advertised, Registration},
-    telemetry::{Sources, Telemetry},
+    telemetry::{Captured, Sources, Telemetry},
     wire::Wire,
 };
 use crate::{
@@ -76,15 +76,19 @@ impl Plan {
         services: Vec<Service>,
         components: Vec<DynComponent>,
         loaded: &Arc<Loaded>,
+        captured: Option<Captured>,
     ) -> Result<Self, HostError> {
         let settings = Settings::clone(&loaded.get::<Settings>(""));
         let services = chosen(services, &settings)?;
         #[cfg(feature = "telemetry")]
-        let logs = match logs::init(&settings.log) {
-            Ok(handle) => Some(handle),
-            // The program, or another host in it, has set its logs up already: theirs hold.
-            Err(logs::Error::AlreadySet) => None,
-            Err(error) => return Err(error.into()),
+        let logs = match &captured {
+            Some(captured) => Some(captured.logs.clone()),
+            None => match logs::init(&settings.log) {
+                Ok(handle) => Some(handle),
+                // The program, or another host in it, has set its logs up already: theirs hold.
+                Err(logs::Error::AlreadySet) => None,
+                Err(error) => return Err(error.into()),
+            },
         };
         if loaded.profile() == "dev" {
             tracing::info!(drain.delay = %settings.drain.delay, "the profile is `dev`: relaxed, not for production");
@@ -102,7 +106,7 @@ impl Plan {
             resolver = resolver.or(registry.clone());
         }
         let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
-        let telemetry = Telemetry::new(&settings, &names)?;
+        let telemetry = Telemetry::new(&settings, &names, captured.as_ref())?;
         let mut client = Client::builder().config(settings.client.clone()).observer(telemetry.calls()?);
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());

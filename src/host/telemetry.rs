@@ -49,18 +49,48 @@ pub(super) struct Sources {
     pub(super) limiters: Vec<(ServiceName, shed::Limiter)>,
 }
 
+/// What a test takes.
+#[cfg(feature = "telemetry")]
+pub(super) struct Captured {
+    registry: Registry,
+    tracer: Tracer,
+    pub(super) logs: mainstay_telemetry::logs::Handle,
+}
+
+/// Nothing is.
+#[cfg(not(feature = "telemetry"))]
+pub(super) enum Captured {}
+
+#[cfg(feature = "telemetry")]
+impl Captured {
+    pub(super) fn by(capture: &mainstay_telemetry::test::Capture) -> Self {
+        let (registry, tracer) = (capture.registry().clone(), capture.tracer());
+        Self { registry, tracer, logs: capture.logs().clone() }
+    }
+}
+
 impl Telemetry {
     /// Of a process with these services. What sends spans runs from now on; it opens no connection before there is
     /// something to send.
     #[cfg_attr(not(feature = "telemetry"), expect(unused_variables, reason = "a resource has their names"))]
-    pub(super) fn new(settings: &Settings, services: &[String]) -> Result<Self, HostError> {
-        let registry = Registry::new();
+    pub(super) fn new(
+        settings: &Settings,
+        services: &[String],
+        captured: Option<&Captured>,
+    ) -> Result<Self, HostError> {
+        #[cfg(feature = "telemetry")]
+        let (registry, tracer) = match captured {
+            Some(Captured { registry, tracer, .. }) => (registry.clone(), Some(tracer.clone())),
+            None => (Registry::new(), None),
+        };
+        #[cfg(not(feature = "telemetry"))]
+        let (registry, tracer) = (Registry::new(), None);
         #[cfg(feature = "telemetry")]
         let resource = resource_of(settings, services);
         #[cfg(feature = "otlp")]
-        let (tracer, export) = Export::new(settings, &resource, services, &registry)?;
+        let (tracer, export) = Export::new(settings, &resource, services, &registry, tracer)?;
         #[cfg(not(feature = "otlp"))]
-        let tracer = Tracer::default();
+        let tracer: Tracer = tracer.unwrap_or_default();
         Ok(Self {
             registry,
             tracer,
@@ -158,10 +188,14 @@ impl Export {
         resource: &Resource,
         services: &[String],
         registry: &Registry,
+        captured: Option<Tracer>,
     ) -> Result<(Tracer, Self), HostError> {
         let tasks = mainstay_core::task::Tasks::new();
         // Less than what the lifecycle gives, so that the end is its own.
         let within = settings.lifecycle.stop_timeout.get() * 8 / 10;
+        if let Some(tracer) = captured {
+            return Ok((tracer, Self { tasks, within }));
+        }
         let exporter =
             mainstay_telemetry::otlp::exporter(&settings.otlp, resource.clone(), registry, &tasks)?;
         let process = services.join(",");

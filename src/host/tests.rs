@@ -288,6 +288,66 @@ mod in_process {
     }
 }
 
+/// Tests of services, beside each other.
+#[cfg(feature = "telemetry")]
+mod captured {
+    use mainstay_client::Client;
+    use mainstay_telemetry::test::Capture;
+
+    use super::*;
+
+    async fn one_of_two(name: &'static str) {
+        let telemetry = Capture::start();
+        let begun = telemetry.lines().len();
+        let routes = Router::new().route(
+            "/orders/{id}",
+            get(async move || {
+                let tasks = mainstay_core::task::Tasks::new();
+                let spawned = tasks.spawn(async move { tracing::info!(name, "spawned") });
+                let blocking = tasks.spawn_blocking(move || tracing::info!(name, "blocking"));
+                spawned.await.unwrap();
+                blocking.await.unwrap();
+                name
+            }),
+        );
+        let component = mainstay_core::lifecycle::component("stock", move |context| async move {
+            tracing::info!(name, "starting");
+            context.tasks().spawn(async move { tracing::info!(name, "running") });
+            Ok(())
+        });
+        let service = Service::new("orders").http(routes).component(component);
+        let host = host().service(service).set("drain.delay=0s").captured_by(&telemetry);
+        let running = host.start().await.unwrap();
+        let door = mainstay_discovery::fixed::Fixed::new();
+        let door = Client::new(door.with("door", [running.address().unwrap().into()]).unwrap());
+        assert_eq!(door.get("http://door/orders/7").send().await.unwrap().text().await.unwrap(), name);
+        running.stop().await.unwrap();
+
+        let request = telemetry.span("GET /orders/{id}");
+        for body in ["starting", "running", "spawned", "blocking"] {
+            let line = telemetry.line(body);
+            assert_eq!(line["attributes"]["name"], name);
+            if body != "starting" && body != "running" {
+                assert_eq!(line["trace_id"], request.trace.trace_id().to_string());
+            }
+        }
+        assert_eq!(telemetry.metric("http.server.request.duration", &[("http.route", "/orders/{id}")]), 1.0);
+        assert_eq!((begun, telemetry.line("stopped")["severity_text"].as_str()), (0, Some("INFO")));
+    }
+
+    #[test]
+    fn each_sees_what_its_own_services_do() {
+        let run = |name| {
+            std::thread::spawn(move || {
+                let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                runtime.worker_threads(2).enable_all().build().unwrap().block_on(one_of_two(name));
+            })
+        };
+        let running = [run("one"), run("two")];
+        running.into_iter().for_each(|test| test.join().unwrap());
+    }
+}
+
 #[cfg(feature = "gossip")]
 mod gossip {
     use std::time::Duration;

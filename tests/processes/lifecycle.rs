@@ -88,6 +88,20 @@ async fn a_panic_costs_one_request_a_500_without_internals() {
 }
 
 #[tokio::test]
+async fn a_panic_is_told_with_its_place_its_ids_and_its_way_there() {
+    let mut command = Process::command(Path::new(env!("CARGO_BIN_EXE_specimen")), &[]);
+    command.env("RUST_BACKTRACE", "1");
+    let process = Process::spawn(command).await;
+    assert_eq!(get(process.main, "/panic").await.status, 500);
+    let told = |line: &str| line.contains("a handler panicked").then(|| serde_json::from_str(line).unwrap());
+    let line: serde_json::Value = process.log().wait_for("the panic", told).await;
+    for (field, part) in [("location", "http.rs:"), ("exception.stacktrace", "specimen::http::panics")] {
+        assert!(line["attributes"][field].as_str().unwrap().contains(part), "{line}");
+    }
+    assert!(line["span_id"].is_string() && line["trace_id"].is_string(), "{line}");
+}
+
+#[tokio::test]
 async fn a_dependency_that_fails_is_in_the_log_and_not_in_the_answer() {
     let process = Process::specimen(&[]).await;
     let answer = get(process.main, "/lost").await;

@@ -17,6 +17,7 @@
 //! | [`metrics`] | counters, gauges and histograms, and the registry that they are read from |
 //! | [`middleware`] | the server-side layers; each works alone in axum, tonic and hyper |
 //! | [`observe`] | requests that are answered, as the semantic conventions want them measured and recorded |
+//! | [`panics`] | panics as log lines |
 //! | [`server`] | the accept loop, protocols on one port, bounds, drain |
 //! | [`task`] | the only place that spawns: tasks have an owner and carry the request's context |
 //! | `tls` | PEM files that settings name, and what is made of them, reloaded (feature `tls`) |
@@ -37,7 +38,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod middleware;
 pub mod observe;
-mod panics;
+pub mod panics;
 pub mod server;
 pub mod task;
 #[cfg(feature = "tls")]

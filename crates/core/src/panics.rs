@@ -1,5 +1,8 @@
-//! Panics that are caught, and logged. Where one happened only the panic hook is told, so it leaves a note for whoever
-//! catches it.
+//! Panics are logged, with their place and the ids of their request.
+//!
+//! Those of handlers and of tasks are caught. Where one happened only the panic hook is told, so it leaves a note for
+//! whoever catches it. Those of threads and tasks that the framework knows nothing of are logged by the hook itself, after
+//! [`log_all`]. A stack trace is there where `RUST_BACKTRACE` asks for it.
 
 use std::{
     any::Any,
@@ -7,8 +10,13 @@ use std::{
     cell::{Cell, RefCell},
     mem,
     panic::{self, AssertUnwindSafe},
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
+
+use crate::context::RequestContext;
 
 /// What a panic said and where.
 #[derive(Debug)]
@@ -28,7 +36,19 @@ struct Note {
 
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static LOGGING: Cell<bool> = const { Cell::new(false) };
     static NOTE: RefCell<Option<Note>> = const { RefCell::new(None) };
+}
+
+/// Whether panics that nobody catches are logged too.
+static ALL: AtomicBool = AtomicBool::new(false);
+
+/// From now on panics that no layer and no task of the framework catches are log lines too: `a thread panicked`, target
+/// `mainstay_core::panics`. The hook that was there before is called as ever, so standard error has them as well. For a
+/// program whose subscriber takes events from a panic hook; `mainstay_telemetry::logs::init` does this.
+pub fn log_all() {
+    install();
+    ALL.store(true, Relaxed);
 }
 
 /// Sets the hook, once a process. Panics elsewhere go to the hook that was there before.
@@ -38,6 +58,9 @@ pub(crate) fn install() {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !GUARDED.get() {
+                if ALL.load(Relaxed) {
+                    log(info);
+                }
                 return previous(info);
             }
             // Where nobody takes log lines it is still told.
@@ -54,6 +77,35 @@ pub(crate) fn install() {
             });
         }));
     });
+}
+
+/// Logs a panic that nobody catches, from where it happens.
+fn log(info: &panic::PanicHookInfo<'_>) {
+    // One of what takes the lines would come back here, and end the process.
+    if LOGGING.replace(true) {
+        return;
+    }
+    let message = message(info.payload());
+    let location = info.location().map(tracing::field::display);
+    let thread = std::thread::current();
+    let backtrace = Some(Backtrace::capture()).filter(|trace| trace.status() == BacktraceStatus::Captured);
+    let context = RequestContext::current();
+    let request_id = context.as_ref().map(RequestContext::request_id);
+    let ids = context.as_ref().map(|context| (context.trace().trace_id(), context.trace().span_id()));
+    let (trace_id, span_id) = ids.unzip();
+    // Without a parent: the spans around it are those that may be being written to.
+    tracing::error!(
+        parent: None,
+        exception.message = message,
+        exception.stacktrace = backtrace.as_ref().map(tracing::field::display),
+        location,
+        thread.name = thread.name(),
+        trace_id = trace_id.map(tracing::field::display),
+        span_id = span_id.map(tracing::field::display),
+        request_id = request_id.as_ref().map(tracing::field::display),
+        "a thread panicked"
+    );
+    LOGGING.set(false);
 }
 
 /// Runs `work`; a panic in it comes back as what it said and where.

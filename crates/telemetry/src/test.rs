@@ -30,6 +30,11 @@
 //! # }
 //! ```
 //!
+//! **Apart**: tests that run beside each other in one process see nothing of each other. What belongs to a test is what runs on
+//! its thread, what [`Tasks`](mainstay_core::task::Tasks) spawn there, and what that spawns, on whatever threads: under
+//! tokio's `current_thread` runtime as under `multi_thread`, in a server, a client, blocking work. A future or a thread that
+//! is spawned otherwise has it by [`Capture::dispatch`] (`WithSubscriber`, `tracing::dispatcher::with_default`).
+//!
 //! **On drop** the thread has the subscriber back that it had before.
 
 use std::{
@@ -41,18 +46,19 @@ use mainstay_core::{
     context::{Ambient, RequestContext, TraceContext},
     metrics::{Metric, Point, Registry},
     observe,
+    task::{self, Carried},
     trace::{Kind, Sampler, Sink, SpanData, Tracer},
 };
 use serde_json::Value;
-use tracing::{Dispatch, subscriber::DefaultGuard};
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::logs::{self, Format};
 
 /// Takes what one test makes of spans, metrics and log lines.
 ///
-/// The subscriber is that of the thread that started it, as long as it lives: for tests on tokio's `current_thread` runtime,
-/// which is that of `#[tokio::test]`. Futures and work of other threads have it by [`Self::dispatch`].
+/// It is that of the thread that started it, as long as it lives, and of what is spawned there through
+/// [`Tasks`](mainstay_core::task::Tasks).
 ///
 /// # Panics
 /// As assertions do: all that look something up, where it is not there, or there more than once.
@@ -62,7 +68,7 @@ pub struct Capture {
     tracer: Tracer,
     dispatch: Dispatch,
     logs: logs::Handle,
-    _guard: DefaultGuard,
+    _carried: Carried,
 }
 
 #[derive(Clone, Default)]
@@ -92,12 +98,12 @@ impl Capture {
             Ok((subscriber, logs)) => (Dispatch::new(subscriber), logs),
             Err(error) => panic!("{error}"),
         };
-        let guard = tracing::dispatcher::set_default(&dispatch);
-        let tracer = Tracer::new(Sampler::share(1.0), taken.clone());
-        Self { taken, registry: Registry::new(), tracer, dispatch, logs, _guard: guard }
+        let carried = task::carry(dispatch.clone());
+        let tracer = Tracer::new(Sampler::share(1.0).regardless_of_parents(), taken.clone());
+        Self { taken, registry: Registry::new(), tracer, dispatch, logs, _carried: carried }
     }
 
-    /// Records every request.
+    /// Records every request, whatever its caller decided.
     #[must_use]
     pub fn tracer(&self) -> Tracer {
         self.tracer.clone()
@@ -109,7 +115,7 @@ impl Capture {
         &self.registry
     }
 
-    /// The subscriber, for `WithSubscriber` or another thread.
+    /// The subscriber, for `WithSubscriber` or a thread of the test's own.
     #[must_use]
     pub fn dispatch(&self) -> Dispatch {
         self.dispatch.clone()
@@ -277,9 +283,76 @@ impl fmt::Debug for Capture {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_core::metrics::Definition;
+    use mainstay_core::{metrics::Definition, task::Tasks};
+    use tokio::sync::{Barrier, mpsc};
 
     use super::*;
+
+    /// A test with all that it spawns, beside others: each step is taken by all at the same time.
+    async fn one_of_many(name: &'static str, all: Arc<Barrier>) {
+        let (capture, tasks) = (Capture::start(), Tasks::new());
+        let count =
+            capture.registry().counter(Definition::new("steps", "{step}", "Steps"), ["test"]).unwrap();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let step = move |what: &'static str| {
+            count.with([name]).add(1);
+            tracing::info_span!("step", what).in_scope(|| tracing::info!(test = name, "{what}"));
+            let _ = told.send(what);
+        };
+        capture.request("test").sync_scope(|| {
+            let (within, blocking) = (tasks.clone(), step.clone());
+            tasks.spawn(async move {
+                all.wait().await;
+                step("spawned");
+                tokio::task::yield_now().await;
+                all.wait().await;
+                step("later");
+                within.spawn_detached(async move { step("spawned by that") });
+            });
+            tasks.spawn_blocking(move || blocking("blocking"));
+        });
+        let mut expected = vec!["blocking", "later", "spawned", "spawned by that"];
+        for _ in &expected {
+            tokio::time::timeout(std::time::Duration::from_secs(60), heard.recv()).await.unwrap().unwrap();
+        }
+        // The request ends with the last that belongs to it.
+        tasks.stop(std::time::Duration::from_secs(60)).await.unwrap();
+        let lines = capture.lines();
+        let mut bodies: Vec<_> = lines.iter().map(|line| line["body"].as_str().unwrap()).collect();
+        bodies.sort_unstable();
+        assert_eq!(bodies, expected);
+        assert!(lines.iter().all(|line| line["attributes"]["test"] == name), "{lines:?}");
+        assert_eq!(capture.metric("steps", &[]), 4.0);
+        // What outlives a request is in no trace.
+        expected.pop();
+        let request = capture.span("test");
+        let mut steps: Vec<_> =
+            capture.children_of(&request).iter().map(|span| format!("{:?}", span.get("what"))).collect();
+        steps.sort_unstable();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|what| format!("{:?}", Some(mainstay_core::trace::Value::from(*what))))
+            .collect();
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn tests_that_run_beside_each_other_see_each_only_its_own() {
+        let names = ["a", "b", "c", "d"];
+        let all = Arc::new(Barrier::new(names.len()));
+        let run = |(index, name): (usize, &'static str)| {
+            let all = Arc::clone(&all);
+            std::thread::spawn(move || {
+                let mut runtime = match index % 2 {
+                    0 => tokio::runtime::Builder::new_current_thread(),
+                    _ => tokio::runtime::Builder::new_multi_thread(),
+                };
+                runtime.worker_threads(2).enable_all().build().unwrap().block_on(one_of_many(name, all));
+            })
+        };
+        let running: Vec<_> = names.into_iter().enumerate().map(run).collect();
+        running.into_iter().for_each(|test| test.join().unwrap());
+    }
 
     #[test]
     fn what_happens_in_one_is_not_in_another() {

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{BoxFuture, Failure};
-use crate::Result;
+use crate::{Result, task::Watched};
 
 /// More than this is no bound; it keeps instants from overflowing.
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// `done` of each. Ends when all are done; or when `done` breaks or `stop` resolves: then those under way are dropped,
 /// and `done` is told of one that was faster than that.
 ///
-/// A hook is a task: a panic ends that task only, and one that blocks its thread does not hold up its bound.
+/// A hook is a task: a panic is logged and ends that task only, and one that blocks its thread does not hold up its bound.
 ///
 /// # Cancel safety
 /// Dropping it drops the hooks under way.
@@ -50,7 +50,7 @@ pub(super) async fn walk(
         let (go, wait): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(free);
         waiting = wait;
         for node in go {
-            let handle = tasks.spawn(hook(node));
+            let handle = tasks.spawn(Watched::new(hook(node)));
             let (began, bound) = (Instant::now(), bound(node).min(LONGEST));
             calls.insert(handle.id(), Call { node, began, bound, handle });
         }

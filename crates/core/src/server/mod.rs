@@ -49,15 +49,7 @@ mod validate;
 mod watch;
 mod worker;
 
-use std::{
-    convert::Infallible,
-    fmt,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-    thread,
-};
+use std::{convert::Infallible, fmt, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -79,6 +71,7 @@ use worker::{Limits, Shared};
 use crate::{
     BoxError,
     lifecycle::{Drain, Drainer, Phase},
+    panics, task,
 };
 
 /// A server whose sockets are open, and that serves nobody yet.
@@ -236,6 +229,7 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        panics::install();
         let make_service = Arc::new(make_service);
         let count = self.sockets.len();
         // Ends the threads when this future is dropped.
@@ -245,6 +239,7 @@ impl Server {
         for (index, socket) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             let (make_service, shared) = (make_service.clone(), self.shared());
             let (drain, abandoned, end) = (drain.clone(), abandoned.clone(), ended.clone());
+            let carried = task::carried();
             let work = move || {
                 let work = || {
                     run_worker(async move {
@@ -256,10 +251,18 @@ impl Server {
                         }
                     })
                 };
-                let summary = match panic::catch_unwind(AssertUnwindSafe(work)) {
+                let _carried = carried.map(task::carry);
+                let summary = match panics::guard(work) {
                     Ok(summary) => summary.unwrap_or_else(worker_failed),
-                    Err(_) => {
-                        tracing::error!(index, "a worker of the server panicked");
+                    Err(caught) => {
+                        let panics::Caught { message, location, backtrace } = &*caught;
+                        tracing::error!(
+                            index,
+                            exception.message = message,
+                            exception.stacktrace = backtrace.as_ref().map(tracing::field::display),
+                            location,
+                            "a worker of the server panicked"
+                        );
                         Summary { failed_workers: 1, ..Summary::default() }
                     }
                 };

@@ -24,7 +24,7 @@ use crate::bridge::Bridge;
 /// The environment variable whose directives go before those of the configuration.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// Takes all `tracing` events of the process from now on.
+/// Takes all `tracing` events of the process from now on, and logs all panics ([`mainstay_core::panics`]).
 ///
 /// # Errors
 /// [`Error::Filter`] for directives that can't be read, in `log.filter` or `RUST_LOG`; [`Error::AlreadySet`] where
@@ -37,6 +37,7 @@ pub fn init(config: &Config) -> Result<Handle, Error> {
     let from_environment = std::env::var(RUST_LOG).ok();
     let (subscriber, handle) = subscriber(config, from_environment.as_deref(), terminal, writer)?;
     set_global_default(subscriber).map_err(|_| Error::AlreadySet)?;
+    mainstay_core::panics::log_all();
     Ok(handle)
 }
 

@@ -24,6 +24,8 @@
 //! **Lines that repeat**: beyond `log.repeats.limit` lines of one place in the code within `log.repeats.window` they are counted,
 //! and told as one line ([`repeats`]).
 //!
+//! **Panics** are lines too ([`mainstay_core::panics`]), once [`init`] was called.
+//!
 //! **When not to use it**: where the program sets up its own subscriber; [`init`] then changes nothing and says so.
 //! Lines are written by the thread that logs: an output that nobody reads holds it up.
 //!
@@ -52,10 +54,6 @@ pub use error::Error;
 pub use init::init;
 pub(crate) use init::subscriber;
 pub use levels::{Handle, Levels};
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/logs.md")]
-struct Guide;
 
 #[cfg(test)]
 mod tests;

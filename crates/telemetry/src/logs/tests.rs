@@ -315,3 +315,115 @@ async fn what_is_set_for_some_time_is_set_back_by_itself() {
     }
     assert_eq!(bodies(), ["fine", "as before", "finer", "bad"]);
 }
+
+mod panics {
+    use axum::{Router, body::Body, routing::get};
+    use http_body_util::BodyExt as _;
+    use mainstay_core::{
+        middleware::{context::ContextLayer, recover::RecoverLayer},
+        panics::log_all,
+        task::Tasks,
+    };
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::test::Capture;
+
+    /// Where it happened, and to whom.
+    fn check(line: &Value, said: &str, ids: Option<&Value>) {
+        assert_eq!(
+            (&line["severity_text"], &line["attributes"]["exception.message"]),
+            (&json!("ERROR"), &json!(said))
+        );
+        let location = line["attributes"]["location"].as_str().unwrap();
+        assert!(location.contains("logs/tests.rs:"), "{line}");
+        for id in ["trace_id", "span_id", "request_id"] {
+            assert_eq!(line.get(id), ids.map(|line| &line[id]), "{id} of {line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_handler_has_its_place_and_the_ids_of_the_request() {
+        let capture = Capture::start();
+        let handler = async || {
+            tracing::info!("before");
+            if tracing::enabled!(tracing::Level::INFO) {
+                panic!("in a handler");
+            }
+        };
+        let app = Router::new().route("/", get(handler)).layer(RecoverLayer::default());
+        let app = app.layer(ContextLayer::default().with_ambient(capture.ambient("test")));
+        let answer = app.oneshot(http::Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        let _ = answer.into_body().collect().await;
+        check(&capture.line("a handler panicked"), "in a handler", Some(&capture.line("before")));
+        let span = &capture.spans()[0];
+        assert!(span.events.iter().any(|event| event.name == "a handler panicked"), "{span:?}");
+        assert!(matches!(span.status, mainstay_core::trace::Status::Error(_)), "{span:?}");
+    }
+
+    #[tokio::test]
+    async fn of_a_body_has_its_place_and_the_ids_of_the_request() {
+        let capture = Capture::start();
+        let handler = async || {
+            tracing::info!("before");
+            let frames = futures_util::stream::iter(0..2);
+            let frames = futures_util::StreamExt::map(frames, |number| {
+                assert!(number < 1, "in a body");
+                Ok::<_, io::Error>("x")
+            });
+            Body::from_stream(frames)
+        };
+        let app = Router::new().route("/", get(handler)).layer(RecoverLayer::default());
+        let app = app.layer(ContextLayer::default().with_ambient(capture.ambient("test")));
+        let answer = app.oneshot(http::Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert!(answer.into_body().collect().await.is_err());
+        check(&capture.line("a handler panicked"), "in a body", Some(&capture.line("before")));
+    }
+
+    #[tokio::test]
+    async fn of_tasks_and_blocking_work_has_its_place_and_the_ids_of_the_request() {
+        let (capture, tasks) = (Capture::start(), Tasks::new());
+        request()
+            .scope(async {
+                tracing::info!("before");
+                assert!(tasks.spawn(async { panic!("in a task") }).await.is_err());
+            })
+            .await;
+        check(&capture.line("a task panicked"), "in a task", Some(&capture.line("before")));
+
+        let capture = Capture::start();
+        let blocking = request().sync_scope(|| {
+            tracing::info!("before");
+            tasks.spawn_blocking(|| panic!("in blocking work"))
+        });
+        assert!(blocking.await.is_err());
+        check(&capture.line("a task panicked"), "in blocking work", Some(&capture.line("before")));
+    }
+
+    #[test]
+    fn of_a_thread_that_nobody_knows_of_has_its_place_and_the_ids_where_there_are_some() {
+        let capture = Capture::start();
+        log_all();
+        let panics = |dispatch: tracing::Dispatch, context: Option<RequestContext>| {
+            let thread = std::thread::Builder::new().name("worker-7".to_owned());
+            let work = move || {
+                let _default = tracing::dispatcher::set_default(&dispatch);
+                match context {
+                    Some(context) => context.sync_scope(|| {
+                        tracing::info!("before");
+                        panic!("within a request")
+                    }),
+                    None => panic!("outside of any"),
+                }
+            };
+            assert!(thread.spawn(work).unwrap().join().is_err());
+        };
+        panics(capture.dispatch(), None);
+        let line = capture.line("a thread panicked");
+        check(&line, "outside of any", None);
+        assert_eq!(line["attributes"]["thread.name"], "worker-7");
+        panics(capture.dispatch(), Some(request()));
+        check(&capture.lines()[2], "within a request", Some(&capture.line("before")));
+    }
+}

@@ -40,13 +40,16 @@ impl Panics {
     fn record(&self, caught: &panics::Caught, context: &RequestContext) {
         self.0.fetch_add(1, Ordering::Relaxed);
         let panics::Caught { message, location, backtrace } = caught;
-        let (trace_id, request_id) = (context.trace().trace_id(), context.request_id());
-        match backtrace {
-            Some(backtrace) => {
-                tracing::error!(%message, %location, %trace_id, %request_id, %backtrace, "a handler panicked");
-            }
-            None => tracing::error!(%message, %location, %trace_id, %request_id, "a handler panicked"),
-        }
+        let (trace, request_id) = (context.trace(), context.request_id());
+        tracing::error!(
+            exception.message = message,
+            exception.stacktrace = backtrace.as_ref().map(tracing::field::display),
+            location,
+            trace_id = %trace.trace_id(),
+            span_id = %trace.span_id(),
+            %request_id,
+            "a handler panicked"
+        );
     }
 }
 

@@ -3,7 +3,11 @@
 //! A task belongs to a [`Tasks`] group, which tells it when to stop and waits for it. What is spawned inside a
 //! request carries that request's context, so that deadlines, trace ids and spans reach background work by construction.
 //!
+//! A subscriber of `tracing` that is not that of the process goes along too, for tests ([`carry`]).
+//!
 //! A panic of a task is logged once, with its location and the ids of the request; whoever joins the task gets it too.
+
+mod carried;
 
 use std::{
     future::Future,
@@ -16,6 +20,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Dispatch;
+
+pub(crate) use carried::carried;
+pub use carried::{Carried, carry};
 
 use crate::{context::RequestContext, panics, trace::Span};
 
@@ -68,12 +76,13 @@ impl Tasks {
     where
         R: Send + 'static,
     {
+        let carried = carried();
         match RequestContext::current() {
             Some(context) => {
                 let context = context.within(Span::current());
-                self.tracker.spawn_blocking(move || context.sync_scope(|| watched(work)))
+                self.tracker.spawn_blocking(move || context.sync_scope(|| watched(carried, work)))
             }
-            None => self.tracker.spawn_blocking(|| watched(work)),
+            None => self.tracker.spawn_blocking(|| watched(carried, work)),
         }
     }
 
@@ -125,16 +134,17 @@ impl Tasks {
 
 pin_project! {
     /// A task whose panic is logged.
-    struct Watched<F> {
+    pub(crate) struct Watched<F> {
         #[pin]
         inner: F,
+        carried: Option<Dispatch>,
     }
 }
 
 impl<F> Watched<F> {
-    fn new(inner: F) -> Self {
+    pub(crate) fn new(inner: F) -> Self {
         panics::install();
-        Self { inner }
+        Self { inner, carried: carried() }
     }
 }
 
@@ -142,19 +152,24 @@ impl<F: Future> Future for Watched<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let inner = self.project().inner;
-        watched(|| inner.poll(cx))
+        let this = self.project();
+        watched(this.carried.clone(), || this.inner.poll(cx))
     }
 }
 
 /// Runs `work`. If it panics that is logged, and goes on.
-fn watched<T>(work: impl FnOnce() -> T) -> T {
+fn watched<T>(subscriber: Option<Dispatch>, work: impl FnOnce() -> T) -> T {
+    let _carried = subscriber.map(carry);
     panics::install();
     panics::catch(work).unwrap_or_else(|(caught, payload)| {
         let panics::Caught { message, location, backtrace } = &*caught;
-        let backtrace = backtrace.as_ref().map(tracing::field::display);
         // The ids of the request are those of the line: its context is the current one.
-        tracing::error!(%message, %location, backtrace, "a task panicked");
+        tracing::error!(
+            exception.message = message,
+            exception.stacktrace = backtrace.as_ref().map(tracing::field::display),
+            location,
+            "a task panicked"
+        );
         panic::resume_unwind(payload)
     })
 }
