@@ -1,7 +1,7 @@
 //! Lines that repeat are counted instead of written.
 //!
 //! The window of a place in the code begins with its first line after the last window. What was left out is told as a line
-//! of the same place: by its next line after the window, or by [`Repeats::keep`] where none comes.
+//! of the same place: by its next line after the window, or by `Repeats::keep` where none comes.
 
 mod config;
 mod layer;
