@@ -112,7 +112,7 @@ impl<S> Layer<S> for ContextLayer {
     }
 }
 
-/// Middleware that gives each request its [`RequestContext`](crate::context::RequestContext).
+/// Middleware that gives each request its [`RequestContext`].
 #[derive(Debug, Clone)]
 pub struct Context<S> {
     inner: S,
