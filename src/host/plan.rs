@@ -11,6 +11,7 @@ use mainstay_core::{
     context::Ambient,
     lifecycle::{Component, DynComponent, Lifecycle, component},
     middleware::recover::Panics,
+    observe::Report,
     task::Tasks,
 };
 use mainstay_discovery::{
@@ -107,7 +108,8 @@ impl Plan {
         }
         let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
         let telemetry = Telemetry::new(&settings, &names, captured.as_ref())?;
-        let mut client = Client::builder().config(settings.client.clone()).observer(telemetry.calls()?);
+        let seen = telemetry.calls()?;
+        let mut client = Client::builder().config(settings.client.clone()).observer(seen.clone());
         if let Some(zone) = &settings.discovery.zone {
             client = client.zone(zone.as_str());
         }
@@ -120,12 +122,14 @@ impl Plan {
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut servers = Vec::new();
         #[cfg(feature = "openapi")]
         let mut descriptions = Vec::new();
         #[cfg(feature = "telemetry")]
         let mut slos = Slos::default();
         for (name, service) in services {
             let ambient = telemetry.observe(&name, &ambient)?;
+            servers.extend(ambient.server().cloned());
             let context = ServiceContext {
                 name: name.clone(),
                 client: client.clone(),
@@ -230,6 +234,7 @@ impl Plan {
                         limiters.iter().map(|(name, limiter)| (name.to_string(), json!(limiter.snapshot())));
                     Value::Object(snapshots.collect())
                 })
+                .with_requests(move || Report::new(&servers, Some(&seen)))
                 .with_page(discovery::page(resolver, registry, client.clone()))
                 .with_page(Page::new("/config", "the configuration with its sources, secrets redacted", {
                     let view = loaded.view();

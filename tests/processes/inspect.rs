@@ -7,7 +7,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::harness::{PATIENCE, Process, binary, exchange, get};
 
-async fn inspect(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn inspect(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String) {
     let run = Command::new(binary("mainstay"))
         .args(["inspect", &address.to_string()])
         .args(arguments)

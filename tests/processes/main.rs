@@ -10,6 +10,7 @@ mod inspect;
 mod lifecycle;
 mod readiness;
 mod reload;
+mod requests;
 mod restarts;
 mod spans;
 mod stuck_peers;

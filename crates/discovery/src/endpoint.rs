@@ -245,6 +245,13 @@ impl<'de> Deserialize<'de> for Host {
     }
 }
 
+/// Its address.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address().fmt(f)
+    }
+}
+
 /// `http://host:port`, `h2c://host:port`, the same with TLS as `https` and `h2`, `unix:/path` or `in-process`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(value_parser = endpoint)]
     url: Endpoint,
 
-    /// `health`, `discovery`, `status`, `config`, or the path of another page such as `/openapi/orders`
+    /// `health`, `requests`, `discovery`, `status`, `config`, or the path of another page such as `/openapi/orders`
     #[arg(default_value = HEALTH)]
     page: String,
 

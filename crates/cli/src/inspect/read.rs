@@ -47,7 +47,8 @@ impl Reader {
         if !path.chars().all(plain) {
             let path = printable(path, 80);
             let expected =
-                "expected `health`, `discovery`, `status`, `config` or the path of a page".to_owned();
+                "expected `health`, `requests`, `discovery`, `status`, `config` or the path of a page"
+                    .to_owned();
             return Err(Error::Unreadable(at, path, expected));
         }
         let answer = self.get(path, "application/json").await?;

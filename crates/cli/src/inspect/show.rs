@@ -9,9 +9,25 @@ use crate::conform::text::printable;
 const LONGEST: usize = 160;
 
 /// What comes first in a row, in this order; the rest by name.
-const FIRST: [&str; 12] = [
-    "service", "name", "listener", "key", "place", "address", "state", "status", "health", "tier", "zone",
+const FIRST: [&str; 18] = [
+    "service",
+    "name",
+    "listener",
+    "key",
+    "place",
+    "address",
+    "state",
+    "status",
+    "health",
+    "tier",
+    "zone",
     "weight",
+    "age_seconds",
+    "took_seconds",
+    "method",
+    "route",
+    "rpc_method",
+    "at",
 ];
 
 /// `value`, ending with a line end.

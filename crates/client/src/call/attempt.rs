@@ -131,7 +131,7 @@ impl Scene<'_> {
         let (service, address) = (&self.target.service, member.endpoint.address());
         let mut seen = self.target.peer.as_ref().map(|peer| peer.begin(&mut request));
         if let Some(seen) = &seen {
-            seen.goes_to(address);
+            seen.goes_to(member.endpoint.clone());
         }
         let retry = &self.policy.config.retry;
         let mut in_flight = member.start(self.deadline.at());

@@ -8,6 +8,7 @@
 //! | `/` | the pages there are |
 //! | `/livez`, `/readyz`, `/startupz` | 200 or 503; `?verbose` lists each check with state, age and error; JSON for `Accept: application/json` |
 //! | `/status` | JSON: the sections given to [`Admin::with_status`] |
+//! | `/requests` | requests in flight and where they wait, the slowest and the failed ones ([`Admin::with_requests`]); JSON for `Accept: application/json` |
 //! | others | the pages given to [`Admin::with_page`] and [`Admin::with_route`] |
 //!
 //! All answers carry `Cache-Control: no-store`. Methods other than GET and HEAD get 405, unknown paths 404, both as
@@ -18,6 +19,7 @@ mod index;
 mod nearby;
 mod page;
 mod probe;
+mod requests;
 mod router;
 
 pub use config::Config;

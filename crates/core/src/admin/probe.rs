@@ -24,7 +24,7 @@ fn is_verbose(uri: &Uri) -> bool {
     pairs.any(|pair| pair.split('=').next() == Some("verbose"))
 }
 
-fn wants_json(headers: &HeaderMap) -> bool {
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut ranges = values.flat_map(|value| value.split(','));
     ranges.any(|range| {

@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use serde_json::Value;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{Page, index, page, probe};
+use super::{Page, index, page, probe, requests};
 use crate::{
     Error,
     error::Kind as ErrorKind,
     health::{Kind, Registry},
+    observe::Report,
 };
 
 type Section = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -61,6 +62,14 @@ impl Admin {
     pub fn with_page(self, page: Page) -> Self {
         let value = page.value;
         self.with_route(page.path, page.title, get(async move || Json(value())))
+    }
+
+    /// Adds `/requests`: what is under way and where it waits, what was slow and what has failed.
+    #[must_use]
+    pub fn with_requests(self, report: impl Fn() -> Report + Clone + Send + Sync + 'static) -> Self {
+        let title = "requests in flight, the slowest and the last that failed";
+        let show = async move |headers: HeaderMap| requests::answer(&report(), &headers);
+        self.with_route("/requests", title, get(show))
     }
 
     /// Adds a route of another kind, such as `/metrics`; one at the same path is replaced. One that changes

@@ -35,7 +35,7 @@ mod family;
 mod gauge;
 mod histogram;
 mod registry;
-mod shard;
+pub(crate) mod shard;
 mod snapshot;
 
 pub use counter::Counter;

@@ -14,7 +14,7 @@ const MOST: usize = 16;
 
 /// One `T` for every core, more or less: what threads write at once lies in different cache lines.
 #[derive(Debug)]
-pub(super) struct Shards<T>(Box<[Padded<T>]>);
+pub(crate) struct Shards<T>(Box<[Padded<T>]>);
 
 /// The pair of cache lines that a processor fetches at once.
 #[derive(Debug)]
@@ -22,17 +22,27 @@ pub(super) struct Shards<T>(Box<[Padded<T>]>);
 struct Padded<T>(T);
 
 impl<T> Shards<T> {
-    pub(super) fn new(make: impl Fn() -> T) -> Self {
+    pub(crate) fn new(make: impl Fn() -> T) -> Self {
         Self((0..count()).map(|_| Padded(make())).collect())
     }
 
     /// The one that this thread writes.
     pub(super) fn mine(&self) -> &T {
-        // The number is a power of two.
-        &self.0[mine() & (self.0.len() - 1)].0
+        self.mine_with_index().1
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// And where it is.
+    pub(crate) fn mine_with_index(&self) -> (usize, &T) {
+        // The number is a power of two.
+        let index = mine() & (self.0.len() - 1);
+        (index, &self.0[index].0)
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        self.0.get(index).map(|padded| &padded.0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|padded| &padded.0)
     }
 }

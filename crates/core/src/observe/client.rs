@@ -5,9 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, Request, StatusCode, Version, uri::PathAndQuery};
 use tokio::time::Instant;
 
-use super::{grpc::Code, known::Seen, method::Known, record, route::Bound};
+use super::{
+    grpc::Code,
+    known::Seen,
+    method::Known,
+    record,
+    requests::{Flights, Ticket},
+    route::Bound,
+};
 use crate::{
-    context::{ATTEMPT, RequestContext, TraceContext},
+    context::{ATTEMPT, RequestContext, TraceContext, TraceId},
     error::Protocol,
     metrics::{Definition, Family, Histogram, Registry, Rejected},
     trace::{Kind, Span},
@@ -21,6 +28,22 @@ pub struct Client(Arc<Families>);
 struct Families {
     durations: Family<Histogram, 7>,
     calls: Family<Histogram, 6>,
+    in_flight: Flights<Calling>,
+}
+
+/// An attempt that is under way.
+#[derive(Clone)]
+pub(super) struct Calling {
+    peer: Peer,
+    caller: Arc<Caller>,
+    /// The request that it is made for, among those of the caller.
+    pub(super) request: Ticket,
+    pub(super) trace_id: Option<TraceId>,
+    pub(super) started: Instant,
+    pub(super) method: Known,
+    pub(super) rpc: Option<PathAndQuery>,
+    pub(super) endpoint: Option<Arc<dyn fmt::Display + Send + Sync>>,
+    pub(super) is_answered: bool,
 }
 
 /// Observes the calls to one service. Clones are the same one.
@@ -85,7 +108,14 @@ impl Client {
                 "error.type",
             ],
         )?;
-        Ok(Self(Arc::new(Families { durations, calls })))
+        Ok(Self(Arc::new(Families { durations, calls, in_flight: Flights::default() })))
+    }
+
+    /// How many attempts are under way, and those that are known.
+    pub(super) fn calling(&self) -> (u64, Vec<Calling>) {
+        let flights = &self.0.in_flight;
+        let all: Vec<_> = flights.all().into_iter().map(|flight| flight.content).collect();
+        (all.len() as u64 + flights.unknown(), all)
     }
 
     /// Of the calls to `service`.
@@ -97,6 +127,18 @@ impl Client {
             callers: Seen::default(),
             outside: Arc::new(Caller::new("")),
         }))
+    }
+}
+
+impl Calling {
+    /// The service that is called.
+    pub(super) fn service(&self) -> &str {
+        &self.peer.0.service
+    }
+
+    /// The service that calls; empty outside of requests.
+    pub(super) fn caller(&self) -> &str {
+        &self.caller.service
     }
 }
 
@@ -119,6 +161,7 @@ pub struct Attempt {
     peer: Peer,
     caller: Arc<Caller>,
     started: Instant,
+    in_flight: Ticket,
     method: Known,
     version: Version,
     /// The path, where the call speaks gRPC.
@@ -161,13 +204,30 @@ impl Peer {
     pub fn begin<B>(&self, request: &mut Request<B>) -> Attempt {
         let seen = RequestContext::peek(|context| {
             let caller = context.ambient().server().map(|server| self.caller(server.service()));
-            (caller, *context.trace())
+            let ticket = context.observation().map(|seen| seen.place().ticket());
+            (caller, ticket, *context.trace())
         });
-        let (caller, trace) = seen.map_or((None, None), |(caller, trace)| (caller, Some(trace)));
+        let (caller, ticket, trace) = match seen {
+            Some((caller, ticket, trace)) => (caller, ticket, Some(trace)),
+            None => (None, None, None),
+        };
+        let caller = caller.unwrap_or_else(|| Arc::clone(&self.0.outside));
         let method = Known::of(request.method());
         let is_grpc = Protocol::of_request(request) == Protocol::Grpc;
         let rpc = if is_grpc { request.uri().path_and_query().cloned() } else { None };
         let span = self.span(request, method, is_grpc);
+        let started = Instant::now();
+        let in_flight = self.0.families.0.in_flight.insert(Calling {
+            peer: self.clone(),
+            caller: Arc::clone(&caller),
+            request: ticket.unwrap_or(Ticket::NONE),
+            trace_id: trace.as_ref().map(TraceContext::trace_id),
+            started,
+            method,
+            rpc: rpc.clone(),
+            endpoint: None,
+            is_answered: false,
+        });
         let mut trace = trace.filter(TraceContext::is_sampled);
         if let Some(own) = span.trace() {
             trace = Some(*own);
@@ -176,8 +236,9 @@ impl Peer {
         }
         Attempt {
             peer: self.clone(),
-            caller: caller.unwrap_or_else(|| Arc::clone(&self.0.outside)),
-            started: Instant::now(),
+            caller,
+            started,
+            in_flight,
             method,
             version: request.version(),
             rpc,
@@ -224,17 +285,23 @@ impl Peer {
 }
 
 impl Attempt {
-    /// The endpoint that it goes to.
-    pub fn goes_to(&self, endpoint: impl fmt::Display) {
+    /// The endpoint that it goes to, as its address.
+    pub fn goes_to(&self, endpoint: Arc<dyn fmt::Display + Send + Sync>) {
         if self.span.is_recording() {
             self.span.set("network.peer.address", endpoint.to_string());
         }
+        self.flights().update(self.in_flight, |calling| calling.endpoint = Some(endpoint));
+    }
+
+    fn flights(&self) -> &Flights<Calling> {
+        &self.peer.0.families.0.in_flight
     }
 
     /// The head of the answer is here.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, version: Version) {
         self.status = Some(status);
         self.version = version;
+        self.flights().update(self.in_flight, |calling| calling.is_answered = true);
         if self.rpc.is_some() {
             self.code = Code::of(headers);
         }
@@ -332,6 +399,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        drop(self.flights().remove(self.in_flight));
         self.count(self.started.elapsed());
         if self.span.is_recording() {
             self.complete();

@@ -21,6 +21,11 @@ impl<T: Clone> Seen<T> {
         self.all.load().get(name).cloned()
     }
 
+    /// All that were seen.
+    pub(super) fn all(&self) -> Vec<T> {
+        self.all.load().values().cloned().collect()
+    }
+
     /// The one of this name, made if there is room for it.
     pub(super) fn get(&self, name: &str, make: impl FnOnce(&str) -> T) -> Option<T> {
         let known = self.all.load();

@@ -15,6 +15,8 @@
 //! | `http.client.request.duration`, s | `service.name` (who calls), `http.request.method`, `server.address` (who is called), `url.scheme`, `http.response.status_code`, `error.type`, `network.protocol.version` |
 //! | `rpc.client.call.duration`, s (gRPC) | `service.name`, `rpc.system.name`, `rpc.method`, `server.address`, `rpc.response.status_code`, `error.type` |
 //!
+//! A [`Report`] says what is under way now and where it waits, and which requests were the slowest and which have failed.
+//!
 //! `service.name` tells the services of one process apart. No label has a value that a caller can make up: a method that
 //! is none is `_OTHER`, a path is its route, a gRPC method that no service knows is `_OTHER`.
 
@@ -24,6 +26,7 @@ mod known;
 mod method;
 pub mod names;
 mod observation;
+mod requests;
 mod route;
 mod server;
 
@@ -31,6 +34,7 @@ use std::time::Duration;
 
 pub use client::{Attempt, Client, Failure, Peer};
 pub(crate) use observation::{End, Observation};
+pub use requests::{Call, Finished, Report, Request, Waiting, waits_for};
 pub use route::{Route, set_route};
 pub use server::Server;
 
@@ -47,3 +51,7 @@ fn record(series: &Histogram, took: Duration, trace: Option<&TraceContext>) {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/troubleshooting.md")]
+struct Guide;

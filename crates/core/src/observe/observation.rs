@@ -1,6 +1,6 @@
 //! One request, from its first layer to the last byte of its answer.
 
-use std::{borrow::Cow, sync::OnceLock, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::OnceLock, time::Duration};
 
 use http::{
     HeaderMap, Request, StatusCode, Version, header,
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     grpc::Code,
     method::Known,
+    requests::{Noted, Place},
     route::Route,
     server::{Inner, Server},
 };
@@ -31,7 +32,9 @@ pub(crate) struct Observation {
     version: Version,
     /// Where somebody asks for it at the end.
     target: Option<PathAndQuery>,
+    peer: Option<SocketAddr>,
     route: OnceLock<Route>,
+    place: Place,
 }
 
 /// How a request ended, with what was seen of its answer.
@@ -60,7 +63,7 @@ impl End {
 }
 
 /// An [`End`] that says for gRPC what gRPC says where nothing was said.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Answered {
     pub(super) status: Option<StatusCode>,
     pub(super) code: Option<Code>,
@@ -97,6 +100,19 @@ impl Answered {
         }
     }
 
+    /// The same, where gRPC knows better what it was.
+    pub(super) fn error<'a>(&self, status: &'a str) -> &'a str {
+        match self.code {
+            Some(code) if code.is_fault() => code.name(),
+            _ => self.error_type(status),
+        }
+    }
+
+    /// Whether there is an error to tell.
+    pub(super) fn has_failed(&self) -> bool {
+        self.is_cut || self.is_fault()
+    }
+
     /// Whether the service failed.
     fn is_fault(&self) -> bool {
         self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_fault)
@@ -123,7 +139,9 @@ impl Observation {
             is_secure,
             version: request.version(),
             target: if is_grpc || samples || inner.access_log { target() } else { None },
+            peer: connection.and_then(Connection::remote),
             route: OnceLock::new(),
+            place: Place::default(),
         };
         inner.active(method, is_secure).add(1);
         let had_parent = parts.trace.parent().is_some();
@@ -139,6 +157,18 @@ impl Observation {
         parts.observation = Some(observation);
     }
 
+    /// Puts the request where it is found by those who ask what is under way, until it ends.
+    pub(crate) fn enter(context: &RequestContext) {
+        if let (Some(seen), Some(server)) = (context.observation(), context.ambient().server()) {
+            seen.place.enter(server.inner().in_flight.insert(context.clone()));
+        }
+    }
+
+    /// The head of the answer is there.
+    pub(crate) fn answered(&self) {
+        self.place.answer();
+    }
+
     /// Ends it.
     pub(crate) fn end(context: &RequestContext, end: End) {
         let (Some(seen), Some(server)) = (context.observation(), context.ambient().server()) else { return };
@@ -147,7 +177,9 @@ impl Observation {
 
     fn finish(&self, server: &Server, context: &RequestContext, end: End) {
         let inner = server.inner();
-        let took = Instant::now().saturating_duration_since(self.started);
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.started);
+        drop(inner.in_flight.remove(self.place.ticket()));
         inner.active(self.method, self.is_secure).add(-1);
         let is_grpc = context.protocol().is_some_and(|protocol| protocol != Protocol::Http);
         let code = match end.code {
@@ -158,6 +190,10 @@ impl Observation {
         };
         let answered = Answered { status: end.status, code, is_cut: end.is_cut };
         inner.count(self, &answered, took, context.trace());
+        let recent = self.route().unwrap_or(&inner.unrouted).recent();
+        if answered.has_failed() || recent.is_slow(inner.since(now), took) {
+            recent.note(inner.since(now), self.noted(inner, context, &answered, (now, took)));
+        }
         if context.span().is_recording() {
             self.complete(inner, context, &answered);
         } else if inner.tracer.keeps(answered.is_fault(), took) {
@@ -165,6 +201,26 @@ impl Observation {
         }
         if inner.access_log {
             self.log(inner, &answered, took);
+        }
+    }
+
+    /// What is kept of it for some time.
+    #[cold]
+    fn noted(
+        &self,
+        inner: &Inner,
+        context: &RequestContext,
+        answered: &Answered,
+        (ended, took): (Instant, Duration),
+    ) -> Noted {
+        Noted {
+            method: self.method,
+            rpc_method: answered.code.and_then(|_| inner.known_method(self.path()?)),
+            answered: *answered,
+            peer: self.peer,
+            trace: *context.trace(),
+            took,
+            ended,
         }
     }
 
@@ -181,6 +237,18 @@ impl Observation {
 
     pub(super) fn path(&self) -> Option<&str> {
         self.target.as_ref().map(PathAndQuery::path)
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(super) fn method(&self) -> Known {
@@ -242,10 +310,7 @@ impl Observation {
             put("rpc.response.status_code", code.name().into());
         }
         let status = answered.status_text();
-        let error = match answered.code {
-            Some(code) if code.is_fault() => code.name(),
-            _ => answered.error_type(&status),
-        };
+        let error = answered.error(&status);
         if error.is_empty() {
             return Status::Unset;
         }

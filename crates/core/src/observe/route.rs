@@ -7,6 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+use super::requests::Recent;
 use crate::{context::RequestContext, metrics::Histogram};
 
 /// A route of a service, with the series that its requests are counted in. Cloning is cheap.
@@ -16,6 +17,7 @@ pub struct Route(Arc<Inner>);
 struct Inner {
     template: Box<str>,
     series: Bound,
+    recent: Recent,
 }
 
 /// The series of one route, or of one gRPC method, by what tells them apart in a few bits. Read without a lock.
@@ -58,7 +60,8 @@ impl Bound {
 
 impl Route {
     pub(super) fn new(template: &str) -> Self {
-        Self(Arc::new(Inner { template: template.into(), series: Bound::default() }))
+        let (series, recent) = (Bound::default(), Recent::default());
+        Self(Arc::new(Inner { template: template.into(), series, recent }))
     }
 
     /// As it was written, `/orders/{id}`; empty for what no route answers.
@@ -69,6 +72,11 @@ impl Route {
 
     pub(super) fn series(&self) -> &Bound {
         &self.0.series
+    }
+
+    /// Its slowest requests, and the last that failed.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.0.recent
     }
 }
 

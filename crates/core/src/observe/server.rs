@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{
     grpc::Code,
     known::Seen,
@@ -11,10 +13,11 @@ use super::{
     names,
     observation::{Answered, Observation},
     record,
+    requests::Flights,
     route::{Bound, Route},
 };
 use crate::{
-    context::TraceContext,
+    context::{RequestContext, TraceContext},
     metrics::{Definition, Family, Histogram, Registry, Rejected, UpDownCounter},
     trace::Tracer,
 };
@@ -27,20 +30,23 @@ pub(super) struct Inner {
     pub(super) service: Arc<str>,
     pub(super) tracer: Tracer,
     pub(super) access_log: bool,
-    in_flight: Family<UpDownCounter, 3>,
+    actives: Family<UpDownCounter, 3>,
     active: [[OnceLock<UpDownCounter>; 2]; Known::COUNT],
+    pub(super) in_flight: Flights<RequestContext>,
+    /// What times are measured from.
+    began: Instant,
     durations: Family<Histogram, 7>,
     calls: Family<Histogram, 5>,
-    routes: Seen<Route>,
-    unrouted: Route,
+    pub(super) routes: Seen<Route>,
+    pub(super) unrouted: Route,
     methods: Seen<Arc<Method>>,
     unknown: Arc<Method>,
 }
 
 /// A method of gRPC.
-struct Method {
+pub(super) struct Method {
     /// `package.Service/Method`.
-    name: Box<str>,
+    pub(super) name: Box<str>,
     series: Bound,
 }
 
@@ -53,7 +59,7 @@ impl Server {
     /// # Errors
     /// [`Rejected`] where `registry` has other metrics under the same names.
     pub fn new(registry: &Registry, service: &str, tracer: Tracer) -> Result<Self, Rejected> {
-        let in_flight = registry.up_down_counter(
+        let actives = registry.up_down_counter(
             Definition::new(names::ACTIVE_REQUESTS, "{request}", "Requests that are being answered"),
             [names::SERVICE, names::METHOD, "url.scheme"],
         )?;
@@ -87,8 +93,10 @@ impl Server {
             service: service.into(),
             tracer,
             access_log: false,
-            in_flight,
+            actives,
             active: Default::default(),
+            in_flight: Flights::default(),
+            began: Instant::now(),
             durations,
             calls,
             routes: Seen::default(),
@@ -135,7 +143,7 @@ impl Inner {
         let secure = usize::from(secure);
         // In range: there is one for each method and each scheme.
         self.active[method.index()][secure]
-            .get_or_init(|| self.in_flight.with([&self.service, method.name(), SCHEMES[secure]]))
+            .get_or_init(|| self.actives.with([&self.service, method.name(), SCHEMES[secure]]))
     }
 
     /// Counts a request that took so long.
@@ -177,6 +185,16 @@ impl Inner {
             (false, false) => "",
         };
         self.calls.with([&self.service, "grpc", method, code.name(), error])
+    }
+
+    /// For how long it has observed.
+    pub(super) fn since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    /// The method of gRPC at this path, where it was called before.
+    pub(super) fn known_method(&self, path: &str) -> Option<Arc<Method>> {
+        self.methods.find(path.trim_start_matches('/'))
     }
 
     /// The method at this path, if it was routed somewhere: a caller can make up others.

@@ -9,7 +9,11 @@ use http_body_util::{Full, Limited};
 use pin_project_lite::pin_project;
 
 use super::Limit;
-use crate::{BoxError, error::Protocol};
+use crate::{
+    BoxError,
+    error::Protocol,
+    observe::{self, Waiting},
+};
 
 pin_project! {
     /// Body of a request that passed [`BodyLimit`](super::BodyLimit).
@@ -18,6 +22,8 @@ pin_project! {
         #[pin]
         inner: B,
         counted: Option<Counted>,
+        // Somebody reads, and the peer sends nothing.
+        waiting: Option<Waiting>,
     }
 }
 
@@ -33,11 +39,12 @@ struct Counted {
 
 impl<B> RequestBody<B> {
     pub(super) fn unlimited(inner: B) -> Self {
-        Self { inner, counted: None }
+        Self { inner, counted: None, waiting: None }
     }
 
     pub(super) fn limited(inner: B, limit: Limit, length: Option<u64>, protocol: Protocol) -> Self {
-        Self { inner, counted: Some(Counted { limit, length, seen: 0, failed: false, protocol }) }
+        let counted = Counted { limit, length, seen: 0, failed: false, protocol };
+        Self { inner, counted: Some(counted), waiting: None }
     }
 }
 
@@ -60,8 +67,18 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
+        let waiting = this.waiting;
+        let mut poll = |inner: Pin<&mut B>| {
+            let polled = inner.poll_frame(cx);
+            if polled.is_ready() {
+                *waiting = None;
+            } else if waiting.is_none() {
+                *waiting = Some(observe::waits_for("request"));
+            }
+            polled
+        };
         let Some(counted) = this.counted else {
-            return this.inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+            return poll(this.inner).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
         };
         if counted.failed {
             return Poll::Ready(None);
@@ -70,7 +87,7 @@ where
         if counted.length.take().is_some_and(|length| length > counted.limit.get()) {
             return Poll::Ready(Some(Err(counted.fail())));
         }
-        let polled = std::task::ready!(this.inner.poll_frame(cx));
+        let polled = std::task::ready!(poll(this.inner));
         if let Some(Ok(frame)) = &polled
             && let Some(data) = frame.data_ref()
         {

@@ -47,10 +47,11 @@ impl<R: Body<Data = Bytes>> ResponseBody<R> {
         head: (StatusCode, &HeaderMap),
         is_head: bool,
     ) -> Self {
-        let end = context.as_ref().filter(|context| context.observation().is_some()).map(|context| {
+        let end = context.as_ref().and_then(|context| {
+            context.observation()?.answered();
             let mut end = End::of(head.0, head.1, context.protocol());
             end.is_cut = !is_head && !is_over(&inner);
-            end
+            Some(end)
         });
         Self { inner, seen: Seen { context, end } }
     }

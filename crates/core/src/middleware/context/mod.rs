@@ -137,6 +137,7 @@ where
         let (mut parts, refused) = read::read(request.method(), request.headers(), &self.shared, now);
         Observation::begin(&mut parts, &request, now);
         let context = RequestContext::from(parts);
+        Observation::enter(&context);
         if let Some(error) = refused {
             let protocol = context.protocol().unwrap_or(Protocol::Http);
             return ResponseFuture::answered(error.answer(protocol, &context), context);
