@@ -202,15 +202,15 @@ fn storm(length: Duration) -> Result {
         let (stop, updates) = (AtomicBool::new(false), AtomicU64::new(0));
         let (mut took, mut late) = (Vec::new(), Duration::ZERO);
         std::thread::scope(|scope| {
-            if storms {
+            let storm = storms.then(|| {
                 scope.spawn(|| {
                     let all = endpoints(10_000);
                     while !stop.load(Ordering::Relaxed) {
                         let update = updates.fetch_add(1, Ordering::Relaxed) as usize;
                         publisher.publish(all[update % 100..].to_vec());
                     }
-                });
-            }
+                })
+            });
             let _entered = runtime.enter();
             let end = Instant::now() + length;
             let mut now = Instant::now();
@@ -224,7 +224,9 @@ fn storm(length: Duration) -> Result {
             }
             stop.store(true, Ordering::Relaxed);
             // One more change, and how long it takes until a choice knows of it.
-            if storms {
+            if let Some(storm) = storm {
+                // Two must not publish at once. What it panics of is told by the scope.
+                let _ = storm.join();
                 publisher.publish(endpoints(1));
                 let since = Instant::now();
                 while picker
