@@ -108,6 +108,10 @@ impl Plan {
         }
         let names: Vec<String> = services.iter().map(|(name, _)| name.to_string()).collect();
         let telemetry = Telemetry::new(&settings, &names, captured.as_ref())?;
+        #[cfg(feature = "otlp")]
+        if captured.is_none() {
+            telemetry.send_logs(&settings, &names, logs.as_ref())?;
+        }
         let seen = telemetry.calls()?;
         let mut client = Client::builder().config(settings.client.clone()).observer(seen.clone());
         if let Some(zone) = &settings.discovery.zone {

@@ -102,6 +102,28 @@ impl Telemetry {
         })
     }
 
+    /// Has log records sent, where that is configured. `None`: the program has set up its logs itself.
+    #[cfg(feature = "otlp")]
+    pub(super) fn send_logs(
+        &self,
+        settings: &Settings,
+        services: &[String],
+        logs: Option<&mainstay_telemetry::logs::Handle>,
+    ) -> Result<(), HostError> {
+        let Export { tasks, within } = &self.export;
+        let resource = self.resource.clone();
+        let exporter =
+            mainstay_telemetry::otlp::log_exporter(&settings.otlp, resource, &self.registry, tasks)?;
+        let Some((records, exporter)) = exporter else { return Ok(()) };
+        match logs {
+            Some(logs) if logs.send_to(records, &services.join(",")) => {
+                tasks.spawn_detached(exporter.run(tasks.stopping(), *within));
+            }
+            _ => tracing::warn!("otlp.logs has no effect: the program has set up its logs itself"),
+        }
+        Ok(())
+    }
+
     /// `ambient` with what observes the requests of `service`, and with the registry, for its own metrics.
     pub(super) fn observe(&self, service: &ServiceName, ambient: &Ambient) -> Result<Ambient, HostError> {
         let server = observe::Server::new(&self.registry, service.as_str(), self.tracer.clone())?;
@@ -198,6 +220,8 @@ impl Export {
         }
         let exporter =
             mainstay_telemetry::otlp::exporter(&settings.otlp, resource.clone(), registry, &tasks)?;
+        let exporter =
+            exporter.map(|(spans, exporter)| (spans, exporter.with_redact(settings.log.redact.clone())));
         let process = services.join(",");
         let pusher =
             mainstay_telemetry::otlp::pusher(&settings.otlp, resource.clone(), &process, registry, &tasks);

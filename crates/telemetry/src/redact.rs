@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mainstay_core::trace::SpanData;
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 
@@ -44,6 +45,16 @@ impl Redact {
     pub(crate) fn wrong(&self) -> impl Iterator<Item = (usize, &str)> {
         let names = self.names.iter().map(String::as_str).enumerate();
         names.filter(|(_, name)| name.is_empty() || name.contains(char::is_whitespace))
+    }
+
+    /// Leaves the values of attributes of these names out of a span and its events.
+    pub fn span(&self, span: &mut SpanData) {
+        let events = span.events.iter_mut().map(|event| &mut event.attributes);
+        for attributes in events.chain([&mut span.attributes]) {
+            for (_, value) in attributes.iter_mut().filter(|(name, _)| self.hides(name)) {
+                *value = REDACTED.into();
+            }
+        }
     }
 
     /// `inner`, which does not see what is redacted.
@@ -121,5 +132,25 @@ mod tests {
         }
         assert!(Redact::new(["user.iban"]).hides("user.IBAN") && !Redact::new(["user.iban"]).hides("iban"));
         assert!(!Redact::none().hides("password"));
+    }
+
+    #[test]
+    fn attributes_of_spans_and_their_events_are_meant_too() {
+        let capture = crate::test::Capture::with(
+            &crate::logs::Config::default().with_redact(Redact::new(["client.address", "iban"])),
+        );
+        let request = capture.request("pay");
+        request.span().set("client.address", "10.0.0.7");
+        request.span().set("server.address", "shop.example");
+        request.span().event("paid", [("user.iban", "DE02"), ("amount", "7")]);
+        drop(request);
+        let span = capture.span("pay");
+        let shown = |name: &str| format!("{:?}", span.get(name).unwrap());
+        assert!(
+            shown("client.address").contains("[redacted]")
+                && shown("server.address").contains("shop.example")
+        );
+        let event = format!("{:?}", span.events);
+        assert!(event.contains("[redacted]") && !event.contains("DE02") && event.contains('7'), "{event}");
     }
 }

@@ -53,7 +53,10 @@ use serde_json::Value;
 use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::logs::{self, Format};
+use crate::{
+    logs::{self, Format},
+    redact::Redact,
+};
 
 /// Takes what one test makes of spans, metrics and log lines.
 ///
@@ -71,8 +74,9 @@ pub struct Capture {
     _carried: Carried,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Taken {
+    redact: Redact,
     spans: Arc<Mutex<Vec<SpanData>>>,
     lines: Arc<Mutex<Vec<u8>>>,
 }
@@ -92,7 +96,7 @@ impl Capture {
     #[must_use]
     #[track_caller]
     pub fn with(config: &logs::Config) -> Self {
-        let taken = Taken::default();
+        let taken = Taken { redact: config.redact.clone(), spans: Arc::default(), lines: Arc::default() };
         let config = config.clone().with_format(Format::Json);
         let (dispatch, logs) = match logs::subscriber(&config, None, false, taken.clone()) {
             Ok((subscriber, logs)) => (Dispatch::new(subscriber), logs),
@@ -251,7 +255,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sink for Taken {
-    fn take(&self, span: SpanData) {
+    fn take(&self, mut span: SpanData) {
+        self.redact.span(&mut span);
         lock(&self.spans).push(span);
     }
 }

@@ -1,5 +1,6 @@
 //! What a receiver of OpenTelemetry gets, and what becomes of requests when there is none.
 
+mod logs;
 mod metrics;
 mod outage;
 mod receiver;

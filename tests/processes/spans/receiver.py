@@ -1,18 +1,29 @@
 """A receiver of OTLP, made of what others wrote: opentelemetry-proto and grpcio from PyPI.
 
-Usage: receiver.py grpc|http PORT. Prints `listening PORT`, then each span that arrives, and each request with
-metrics as a list of points, as one line of JSON.
+Usage: receiver.py grpc|http PORT. Prints `listening PORT`, then each span that arrives, each request with metrics
+as a list of points, and each request with logs as `logs` and a list of records, as one line of JSON.
 """
 
 import gzip
 import json
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+
+SAYING = threading.Lock()
+
+
+def say(line: str) -> None:
+    """Writes a line whole, whatever other threads write."""
+    with SAYING:
+        print(line, flush=True)
 
 
 def values(attributes) -> dict:
@@ -41,7 +52,7 @@ def show(request: trace_service_pb2.ExportTraceServiceRequest) -> None:
                     "flags": span.flags,
                 }
                 lines.append(json.dumps(line))
-    print("\n".join(lines), flush=True)
+    say("\n".join(lines))
 
 
 def show_metrics(request: metrics_service_pb2.ExportMetricsServiceRequest) -> None:
@@ -62,7 +73,33 @@ def show_metrics(request: metrics_service_pb2.ExportMetricsServiceRequest) -> No
                         "value": value,
                     }
                     points.append(point)
-    print(json.dumps(points), flush=True)
+    say(json.dumps(points))
+
+
+def show_logs(request: logs_service_pb2.ExportLogsServiceRequest) -> None:
+    records = []
+    for of_resource in request.resource_logs:
+        resource = values(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_logs:
+            for read in of_scope.log_records:
+                record = {
+                    "resource": resource,
+                    "scope": of_scope.scope.name,
+                    "trace": read.trace_id.hex(),
+                    "span": read.span_id.hex(),
+                    "severity": read.severity_number,
+                    "body": read.body.string_value,
+                    "attributes": values(read.attributes),
+                    "flags": read.flags,
+                }
+                records.append(record)
+    say("logs " + json.dumps(records))
+
+
+class LogsOverGrpc(logs_service_pb2_grpc.LogsServiceServicer):
+    def Export(self, request, context):
+        show_logs(request)
+        return logs_service_pb2.ExportLogsServiceResponse()
 
 
 class MetricsOverGrpc(metrics_service_pb2_grpc.MetricsServiceServicer):
@@ -87,6 +124,8 @@ class OverHttp(BaseHTTPRequestHandler):
         good = self.headers["Content-Type"] == "application/x-protobuf"
         if good and self.path == "/v1/metrics":
             show_metrics(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+        elif good and self.path == "/v1/logs":
+            show_logs(logs_service_pb2.ExportLogsServiceRequest.FromString(body))
         elif good and self.path == "/v1/traces":
             show(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
         else:
@@ -108,6 +147,7 @@ def main() -> None:
         server = grpc.server(ThreadPoolExecutor(max_workers=4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(OverGrpc(), server)
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsOverGrpc(), server)
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(LogsOverGrpc(), server)
         port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         print(f"listening {port}", flush=True)

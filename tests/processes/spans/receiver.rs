@@ -45,6 +45,19 @@ pub(super) struct Point {
     pub(super) value: f64,
 }
 
+/// A log record as it arrived.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(super) struct Record {
+    pub(super) resource: BTreeMap<String, Value>,
+    pub(super) scope: String,
+    pub(super) trace: String,
+    pub(super) span: String,
+    pub(super) severity: u8,
+    pub(super) body: String,
+    pub(super) attributes: Map<String, Value>,
+    pub(super) flags: u32,
+}
+
 /// `SPAN_KIND_SERVER`.
 pub(super) const SERVER: u8 = 2;
 
@@ -60,6 +73,7 @@ pub(super) struct Receiver {
     pub(super) port: u16,
     spans: Arc<Mutex<Vec<Span>>>,
     points: Arc<Mutex<Vec<Point>>>,
+    records: Arc<Mutex<Vec<Record>>>,
 }
 
 impl Receiver {
@@ -76,18 +90,22 @@ impl Receiver {
         let port = said.strip_prefix("listening ").unwrap_or_else(|| panic!("{said}")).parse().unwrap();
         let spans = Arc::new(Mutex::new(Vec::new()));
         let points = Arc::new(Mutex::new(Vec::new()));
+        let records = Arc::new(Mutex::new(Vec::new()));
         let (to, points_to) = (Arc::clone(&spans), Arc::clone(&points));
+        let records_to = Arc::clone(&records);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 // An empty request is an empty line.
-                if line.starts_with('[') {
+                if let Some(records) = line.strip_prefix("logs ") {
+                    records_to.lock().unwrap().extend(read::<Vec<Record>>(records));
+                } else if line.starts_with('[') {
                     points_to.lock().unwrap().extend(read::<Vec<Point>>(&line));
                 } else if !line.is_empty() {
                     to.lock().unwrap().push(read(&line));
                 }
             }
         });
-        Self { child, port, spans, points }
+        Self { child, port, spans, points, records }
     }
 
     /// Ends it without a word.
@@ -108,6 +126,23 @@ impl Receiver {
         };
         timeout(PATIENCE, wait).await.expect("metrics arrive");
         self.points.lock().unwrap().clone()
+    }
+
+    /// The first log record for which `is` holds, once it is there.
+    pub(super) async fn record(&self, is: impl Fn(&Record) -> bool) -> Record {
+        let found = || self.records.lock().unwrap().iter().find(|record| is(record)).cloned();
+        let wait = async {
+            loop {
+                match found() {
+                    Some(record) => return record,
+                    None => sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        match timeout(PATIENCE, wait).await {
+            Ok(record) => record,
+            Err(_) => panic!("there are only {:#?}", self.records.lock().unwrap()),
+        }
     }
 
     /// The spans of this trace, once there are those for which `all` holds.

@@ -13,6 +13,8 @@ pub(super) struct Ids {
     trace_id: Option<Id>,
     span_id: Option<Id>,
     request_id: Option<Id>,
+    #[cfg(feature = "otlp")]
+    is_sampled: bool,
 }
 
 /// Short ones, as all of ours are, take no memory of their own.
@@ -65,12 +67,12 @@ impl Ids {
     pub(super) fn or_current(mut self) -> Self {
         let context = RequestContext::current();
         let span = Span::current();
-        // One that says another trace says nothing of this one's span.
-        let says_trace = self.trace_id.is_some();
-        if let Some(trace) = span.trace().or(context.as_ref().map(RequestContext::trace))
-            && !says_trace
-        {
-            self.of(trace);
+        if let Some(trace) = span.trace().or(context.as_ref().map(RequestContext::trace)) {
+            let own = Id::hex(&trace.trace_id().to_bytes());
+            // One that says another trace says nothing of this one's span.
+            if self.trace_id.as_ref().is_none_or(|said| said.as_str() == own.as_str()) {
+                self.of(trace, own);
+            }
         }
         if let Some(context) = &context {
             self.request_id.get_or_insert_with(|| Id::new(&context.request_id()));
@@ -78,9 +80,19 @@ impl Ids {
         self
     }
 
-    fn of(&mut self, trace: &TraceContext) {
-        self.trace_id = Some(Id::hex(&trace.trace_id().to_bytes()));
+    fn of(&mut self, trace: &TraceContext, trace_id: Id) {
+        self.trace_id = Some(trace_id);
         self.span_id.get_or_insert_with(|| Id::hex(&trace.span_id().to_bytes()));
+        #[cfg(feature = "otlp")]
+        {
+            self.is_sampled = trace.is_sampled();
+        }
+    }
+
+    /// Whether the trace that is current is recorded by those who are called.
+    #[cfg(feature = "otlp")]
+    pub(super) fn is_sampled(&self) -> bool {
+        self.is_sampled
     }
 
     /// Takes a field of the event over, if it is one of the ids.

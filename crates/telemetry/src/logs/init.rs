@@ -13,6 +13,8 @@ use tracing_subscriber::{
     reload,
 };
 
+#[cfg(feature = "otlp")]
+use super::sent::{Place, Sent};
 use super::{
     Config, Error, Format, Handle, Output, config,
     json::{Json, JsonFields},
@@ -74,13 +76,21 @@ where
         let fields = TextFields(config.redact.clone());
         lines.with_ansi(coloured).fmt_fields(fields).event_format(Text::new(coloured)).boxed()
     };
+    #[cfg(feature = "otlp")]
+    let place = Place::default();
+    #[cfg(feature = "otlp")]
+    let lines = lines.and_then(Sent { redact: config.redact.clone(), to: Arc::clone(&place) });
     let repeats = Repeats::new(&config.repeats, &config.redact).map(Arc::new);
     let lines = Sampled::new(lines, repeats.clone());
     let bridge = Bridge::new().with_redact(config.redact.clone());
     let spans = bridge.filter(parse("log.spans", &config.spans)?);
+    let handle =
+        Handle::new(handle, from_environment.unwrap_or(&config.filter), from_environment.is_some(), repeats);
+    #[cfg(feature = "otlp")]
+    let handle = handle.with_place(place);
     Ok((
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(bridge.with_filter(spans)),
-        Handle::new(handle, from_environment.unwrap_or(&config.filter), from_environment.is_some(), repeats),
+        handle,
     ))
 }
 

@@ -25,6 +25,8 @@ pub struct Handle {
     levels: Arc<Mutex<Levels>>,
     changed: Arc<Notify>,
     repeats: Option<Arc<Repeats>>,
+    #[cfg(feature = "otlp")]
+    sent: super::sent::Place,
 }
 
 /// What is logged.
@@ -51,7 +53,23 @@ impl Handle {
             levels: Arc::new(Mutex::new(levels)),
             changed: Arc::default(),
             repeats,
+            #[cfg(feature = "otlp")]
+            sent: Arc::default(),
         }
+    }
+
+    #[cfg(feature = "otlp")]
+    pub(super) fn with_place(mut self, sent: super::sent::Place) -> Self {
+        self.sent = sent;
+        self
+    }
+
+    /// From now on what is a line is a record too, and put into `records`
+    /// ([`log_exporter`](crate::otlp::log_exporter)): of the service whose request it belongs to, else of `process`. Whether it
+    /// was the first to say so: later ones change nothing.
+    #[cfg(feature = "otlp")]
+    pub fn send_to(&self, records: crate::otlp::Records, process: &str) -> bool {
+        self.sent.set((records, process.into())).is_ok()
     }
 
     /// Whether `RUST_LOG` said what is logged when the logs were set up, in place of the configuration.

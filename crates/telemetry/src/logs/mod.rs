@@ -13,7 +13,7 @@
 //! and fields are in `spans`, the outermost first, where there are any. `span_id` is that of the innermost span which is
 //! recorded, else that of the request.
 //!
-//! **Secrets**: values of fields named in `log.redact` are written as `[redacted]`, in lines and in spans of the trace. By
+//! **Secrets**: values of fields named in `log.redact` are written as `[redacted]`, in lines and in spans of the trace that are sent. By
 //! default those are left out that are secrets by their name ([`Redact`](crate::redact::Redact)). What stands in a
 //! message is written as it is.
 //!
@@ -25,6 +25,8 @@
 //! and told as one line ([`repeats`]).
 //!
 //! **Panics** are lines too ([`mainstay_core::panics`]), once [`init`] was called.
+//!
+//! **Log records**: with the feature `otlp` lines can be sent as such besides (`Handle::send_to`).
 //!
 //! **When not to use it**: where the program sets up its own subscriber; [`init`] then changes nothing and says so.
 //! Lines are written by the thread that logs: an output that nobody reads holds it up.
@@ -46,6 +48,8 @@ mod init;
 mod json;
 mod levels;
 pub mod repeats;
+#[cfg(feature = "otlp")]
+mod sent;
 mod text;
 mod timestamp;
 

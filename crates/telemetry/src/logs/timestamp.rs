@@ -4,8 +4,13 @@ use std::time::{Duration, SystemTime};
 
 /// Now.
 #[expect(clippy::disallowed_methods, reason = "the time of day that a line tells")]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Now, as text.
 pub(super) fn write(to: &mut String) {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     to.push_str(std::str::from_utf8(&format(since)).unwrap_or_default());
 }
 

@@ -1,13 +1,11 @@
-//! Spans that go together in one request.
+//! What goes together in one request.
 
 use std::{collections::HashMap, sync::Arc};
 
-use mainstay_core::trace::SpanData;
-
-use super::{message, protobuf::Writer};
+use super::{item::Item, message, protobuf::Writer};
 use crate::resource::Resource;
 
-/// Receivers refuse messages beyond 4 MiB, unless they are told otherwise. One span alone may be larger.
+/// Receivers refuse messages beyond 4 MiB, unless they are told otherwise. One item alone may be larger.
 const BYTES: usize = 3 << 20;
 
 /// The resource of each service of the process, as it is sent.
@@ -17,12 +15,20 @@ pub(super) struct Resources {
     encoded: HashMap<Arc<str>, Arc<[u8]>>,
 }
 
-/// Spans of some services, already as they are sent.
+/// Spans or log records of some services, already as they are sent.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    services: Vec<(Arc<str>, Writer)>,
-    spans: usize,
+    scopes: Vec<Scope>,
+    items: usize,
     bytes: usize,
+}
+
+/// Those of a service that one part of it made.
+#[derive(Debug)]
+struct Scope {
+    service: Arc<str>,
+    name: &'static str,
+    items: Writer,
 }
 
 impl Resources {
@@ -43,27 +49,28 @@ impl Resources {
 }
 
 impl Batch {
-    pub(super) fn put(&mut self, span: &SpanData) {
-        let position = self.services.iter().position(|(own, _)| *own == span.service);
+    pub(super) fn put(&mut self, item: &impl Item) {
+        let (service, name) = (item.service(), item.scope());
+        let position = self.scopes.iter().position(|scope| scope.name == name && scope.service == *service);
         let position = position.unwrap_or_else(|| {
-            self.services.push((Arc::clone(&span.service), Writer::default()));
-            self.services.len() - 1
+            self.scopes.push(Scope { service: Arc::clone(service), name, items: Writer::default() });
+            self.scopes.len() - 1
         });
-        if let Some((_, to)) = self.services.get_mut(position) {
-            let before = to.len();
-            // `ScopeSpans.spans`.
-            to.message(2, |to| message::span(to, span));
-            self.bytes += to.len() - before;
-            self.spans += 1;
+        if let Some(Scope { items, .. }) = self.scopes.get_mut(position) {
+            let before = items.len();
+            // `ScopeSpans.spans`, `ScopeLogs.log_records`.
+            items.message(2, |to| item.encode(to));
+            self.bytes += items.len() - before;
+            self.items += 1;
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.spans
+        self.items
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.spans == 0
+        self.items == 0
     }
 
     /// Whether it is as large as a receiver takes it.
@@ -71,16 +78,20 @@ impl Batch {
         self.bytes >= BYTES
     }
 
-    /// `ExportTraceServiceRequest`.
-    pub(super) fn encode(&self, resources: &mut Resources) -> Vec<u8> {
+    /// `ExportTraceServiceRequest` or `ExportLogsServiceRequest`: they differ within their innermost messages only.
+    pub(super) fn encode(mut self, resources: &mut Resources) -> Vec<u8> {
+        self.scopes.sort_by(|a, b| a.service.cmp(&b.service));
         let mut to = Writer::default();
-        for (service, spans) in &self.services {
+        for scopes in self.scopes.chunk_by(|a, b| a.service == b.service) {
+            let Some(first) = scopes.first() else { continue };
             to.message(1, |to| {
-                to.message(1, |to| to.raw(&resources.of(service)));
-                to.message(2, |to| {
-                    to.message(1, message::scope);
-                    to.raw(spans.as_bytes());
-                });
+                to.message(1, |to| to.raw(&resources.of(&first.service)));
+                for scope in scopes {
+                    to.message(2, |to| {
+                        to.message(1, |to| message::scope(to, scope.name));
+                        to.raw(scope.items.as_bytes());
+                    });
+                }
                 to.bytes(3, message::SCHEMA.as_bytes());
             });
         }

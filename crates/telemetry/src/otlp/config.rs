@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::transport::Target;
 
-/// `[otlp]`: where spans and metrics go.
+/// `[otlp]`: where spans, metrics and log records go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// Whether anything is sent. Default: true, if there is an endpoint.
     pub enabled: bool,
-    /// The receiver, such as `http://collector:4318`; over HTTP `/v1/traces` and `/v1/metrics` are added to it. Default:
+    /// The receiver, such as `http://collector:4318`; over HTTP `/v1/traces`, `/v1/metrics` and `/v1/logs` are added to it. Default:
     /// none, and nothing is recorded.
     pub endpoint: Option<String>,
     /// Whether spans are sent. Default: true.
@@ -28,6 +28,10 @@ pub struct Config {
     pub metrics_endpoint: Option<String>,
     /// How often metrics are sent. Default 60 s.
     pub metrics_interval: Duration,
+    /// Whether log records are sent too. Default: false, they are lines.
+    pub logs: bool,
+    /// The whole URL that log records are sent to, in place of `endpoint`.
+    pub logs_endpoint: Option<String>,
     /// `http/protobuf` (default; receivers listen on port 4318) or `grpc` (4317).
     pub protocol: Protocol,
     /// Fields of each request, such as a key. Secret.
@@ -38,13 +42,13 @@ pub struct Config {
     pub timeout: Duration,
     /// How long a batch is tried, all requests and waits together. Default 30 s.
     pub export_timeout: Duration,
-    /// Spans are sent this often at least. Default 5 s.
+    /// Spans and log records are sent this often at least. Default 5 s.
     pub interval: Duration,
-    /// So many spans are sent at once; with so many nobody waits for `interval`. Default 512.
+    /// So many spans, or log records, are sent at once; with so many nobody waits for `interval`. Default 512.
     pub batch: usize,
-    /// So many spans wait at most; what is more is lost, and counted. Default 2048.
+    /// So many of either wait at most; what is more is lost, and counted. Default 2048.
     pub queue: usize,
-    /// And so many bytes, about. Default 16 MiB.
+    /// And so many bytes of either, about. Default 16 MiB.
     pub queue_bytes: ByteSize,
     /// For `https`.
     pub tls: Tls,
@@ -93,6 +97,7 @@ pub struct Tls {
 pub(super) enum Signal {
     Spans,
     Metrics,
+    Logs,
 }
 
 impl std::fmt::Display for Signal {
@@ -100,6 +105,7 @@ impl std::fmt::Display for Signal {
         f.write_str(match self {
             Self::Spans => "spans",
             Self::Metrics => "metrics",
+            Self::Logs => "log records",
         })
     }
 }
@@ -107,6 +113,7 @@ impl std::fmt::Display for Signal {
 /// The methods of gRPC.
 const TRACES: &str = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const METRICS: &str = "opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+const LOGS: &str = "opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// What a URL of a receiver should be.
 const URL: &str = "a URL with host, such as `http://collector:4318`";
@@ -131,6 +138,7 @@ impl Config {
         let (is_sent, own, path, method) = match signal {
             Signal::Spans => (self.traces, &self.traces_endpoint, "v1/traces", TRACES),
             Signal::Metrics => (self.metrics, &self.metrics_endpoint, "v1/metrics", METRICS),
+            Signal::Logs => (self.logs, &self.logs_endpoint, "v1/logs", LOGS),
         };
         if !self.enabled || !is_sent {
             return None;
@@ -178,6 +186,8 @@ impl Default for Config {
             metrics: false,
             metrics_endpoint: None,
             metrics_interval: Duration::from_secs(60),
+            logs: false,
+            logs_endpoint: None,
             protocol: Protocol::Http,
             headers: BTreeMap::new(),
             compression: Compression::None,
@@ -197,6 +207,7 @@ impl Section for Config {
         self.check_endpoint("endpoint", self.endpoint.as_ref(), findings);
         self.check_endpoint("traces_endpoint", self.traces_endpoint.as_ref(), findings);
         self.check_endpoint("metrics_endpoint", self.metrics_endpoint.as_ref(), findings);
+        self.check_endpoint("logs_endpoint", self.logs_endpoint.as_ref(), findings);
         for (name, value) in &self.headers {
             let is_ours = |name: &HeaderName| OURS.contains(name) || name.as_str().starts_with("grpc-");
             let expected = match HeaderName::try_from(name) {

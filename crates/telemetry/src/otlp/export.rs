@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_core::{
     metrics::{Definition, Registry, Rejected},
     task::Tasks,
+    trace::SpanData,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -13,22 +14,33 @@ use super::{
     batch::{Batch, Resources},
     complaint::Complaint,
     config::{Config, Signal},
-    queue::{self, Bounds, Nothing, Queue, Spans},
+    item::Item,
+    queue::{self, Bounds, Nothing, Queue, Records, Sender, Spans},
+    quiet::quietly,
+    record::Record,
     stats::{Reason, Stats},
     stopping::Stopping,
     transport::{Failure, Taken, Then, Transport},
 };
-use crate::resource::Resource;
+use crate::{redact::Redact, resource::Resource};
 
 /// The first wait before a repeat, and the longest. Half of each is random, so that many processes don't come back at once.
 const BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Sends what [`Spans`] takes. Made by [`exporter`]; [`Exporter::run`] is its task.
-pub struct Exporter {
-    queue: Queue,
+/// Sends what [`Spans`] or [`Records`] takes. Made by [`exporter`] or [`log_exporter`]; [`Exporter::run`] is its task.
+pub struct Exporter(Kind);
+
+enum Kind {
+    Spans(Box<Sending<SpanData>>),
+    Records(Box<Sending<Record>>),
+}
+
+struct Sending<T> {
+    queue: Queue<T>,
     transport: Transport,
     resources: Resources,
+    redact: Redact,
     stats: Stats,
     complaint: Complaint,
     interval: Duration,
@@ -49,36 +61,81 @@ pub fn exporter(
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<Option<(Spans, Exporter)>, Rejected> {
-    let Some(target) = config.target(Signal::Spans) else { return Ok(None) };
-    let stats = Stats::new(registry)?;
-    let bytes = usize::try_from(config.queue_bytes.get()).unwrap_or(usize::MAX);
-    let bounds = Bounds { spans: config.queue, bytes, batch: config.batch };
-    let (spans, queue) = queue::new(bounds, stats.clone());
-    let waiting = Definition::new("mainstay.telemetry.spans.waiting", "{span}", "Spans that wait to be sent");
-    let depth = queue.depth();
-    registry
-        .observe(move |to| to.up_down_counter(&waiting, [], i64::try_from(depth.len()).unwrap_or(i64::MAX)));
-    let exporter = Exporter {
-        queue,
-        transport: Transport::new(config, target, tasks.clone()),
-        resources: Resources::new(base),
-        stats,
-        complaint: Complaint::new(Signal::Spans),
-        interval: config.interval.get(),
-        export_timeout: config.export_timeout.get(),
-        batch: config.batch,
-        quiet_until: None,
-    };
-    Ok(Some((spans, exporter)))
+    let made = Sending::new(config, base, registry, tasks)?;
+    Ok(made.map(|(sender, sending)| (Spans(sender), Exporter(Kind::Spans(Box::new(sending))))))
+}
+
+/// The same for log records, for [`Handle::send_to`](crate::logs::Handle::send_to); `None` unless `config.logs`.
+///
+/// # Errors
+/// As [`exporter`].
+pub fn log_exporter(
+    config: &Config,
+    base: Resource,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> Result<Option<(Records, Exporter)>, Rejected> {
+    let made = Sending::new(config, base, registry, tasks)?;
+    Ok(made.map(|(sender, sending)| (Records(sender), Exporter(Kind::Records(Box::new(sending))))))
 }
 
 impl Exporter {
+    /// Leaves the values of these attributes out of spans, whoever set them. Those that come from `tracing` were left out before.
+    #[must_use]
+    pub fn with_redact(mut self, redact: Redact) -> Self {
+        match &mut self.0 {
+            Kind::Spans(sending) => sending.redact = redact,
+            Kind::Records(sending) => sending.redact = redact,
+        }
+        self
+    }
+
     /// Sends, until `stopping`; what is there then is sent within the time that `within` gives, and the rest counted as lost.
     /// Ends by itself when nobody can record any more.
     ///
     /// # Cancel safety
     /// What was recorded and not sent is lost without being counted.
-    pub async fn run(mut self, stopping: CancellationToken, within: Duration) {
+    pub async fn run(self, stopping: CancellationToken, within: Duration) {
+        match self.0 {
+            Kind::Spans(sending) => quietly(sending.run(stopping, within)).await,
+            Kind::Records(sending) => quietly(sending.run(stopping, within)).await,
+        }
+    }
+}
+
+impl<T: Item> Sending<T> {
+    fn new(
+        config: &Config,
+        base: Resource,
+        registry: &Registry,
+        tasks: &Tasks,
+    ) -> Result<Option<(Sender<T>, Self)>, Rejected> {
+        let Some(target) = config.target(T::SIGNAL) else { return Ok(None) };
+        let stats = Stats::new(registry, T::NAMES)?;
+        let bytes = usize::try_from(config.queue_bytes.get()).unwrap_or(usize::MAX);
+        let bounds = Bounds { items: config.queue, bytes, batch: config.batch };
+        let (sender, queue) = queue::new(bounds, stats.clone());
+        let waiting = Definition::new(T::NAMES.waiting, T::NAMES.unit, T::NAMES.are_waiting);
+        let depth = queue.depth();
+        registry.observe(move |to| {
+            to.up_down_counter(&waiting, [], i64::try_from(depth.len()).unwrap_or(i64::MAX));
+        });
+        let sending = Self {
+            queue,
+            transport: Transport::new(config, target, tasks.clone()),
+            resources: Resources::new(base),
+            redact: Redact::none(),
+            stats,
+            complaint: Complaint::new(T::SIGNAL),
+            interval: config.interval.get(),
+            export_timeout: config.export_timeout.get(),
+            batch: config.batch,
+            quiet_until: None,
+        };
+        Ok(Some((sender, sending)))
+    }
+
+    async fn run(mut self: Box<Self>, stopping: CancellationToken, within: Duration) {
         let mut stopping = Stopping::new(stopping, within);
         let mut is_open = true;
         while is_open && !stopping.is_told() {
@@ -116,7 +173,10 @@ impl Exporter {
         let mut batch = Batch::default();
         while batch.len() < self.batch && !batch.is_heavy() {
             match self.queue.take() {
-                Ok(span) => batch.put(&span),
+                Ok(mut item) => {
+                    item.redact(&self.redact);
+                    batch.put(&item);
+                }
                 Err(Nothing::Yet) => break,
                 Err(Nothing::Ever) => return (batch, false),
             }
@@ -125,9 +185,8 @@ impl Exporter {
     }
 
     async fn deliver(&mut self, batch: Batch, stopping: &mut Stopping) {
-        let spans = batch.len();
+        let items = batch.len();
         let message = batch.encode(&mut self.resources);
-        drop(batch);
         let delivered = tokio::select! {
             biased;
             delivered = self.repeat(message, stopping.token.clone()) => delivered,
@@ -135,19 +194,19 @@ impl Exporter {
         };
         match delivered {
             Ok(taken) => {
-                let rejected = usize::try_from(taken.rejected).unwrap_or(usize::MAX).min(spans);
-                self.stats.exported.add((spans - rejected) as u64);
+                let rejected = usize::try_from(taken.rejected).unwrap_or(usize::MAX).min(items);
+                self.stats.exported.add((items - rejected) as u64);
                 self.stats.drop(Reason::Refused, rejected);
                 if rejected > 0 {
-                    self.complain(&format!("it did not take {rejected} of {spans}: {}", taken.message));
+                    self.complain(&format!("it did not take {rejected} of {items}: {}", taken.message));
                 }
             }
             Err(Lost::Failed(failure)) => {
                 let is_final = failure.then == Then::GiveUp;
-                self.stats.drop(if is_final { Reason::Refused } else { Reason::Undelivered }, spans);
+                self.stats.drop(if is_final { Reason::Refused } else { Reason::Undelivered }, items);
                 self.complain(&failure.what);
             }
-            Err(Lost::Stopped) => self.stats.drop(Reason::Stopped, spans),
+            Err(Lost::Stopped) => self.stats.drop(Reason::Stopped, items),
         }
         // It may have worked, and too slowly.
         if self.complaint.is_due(self.stats.dropped()) {
@@ -205,7 +264,7 @@ impl Exporter {
         self.stats.drop(Reason::Stopped, left);
         let (lost, dropped) = (self.stats.stopped(), self.stats.dropped());
         if lost > 0 {
-            tracing::warn!(lost, dropped, "the process ends before all spans were sent");
+            tracing::warn!(lost, dropped, "the process ends before all {} were sent", T::SIGNAL);
         }
     }
 }
@@ -225,6 +284,13 @@ async fn wait_or(wait: impl Future<Output = ()>, stopping: &CancellationToken) {
 
 impl std::fmt::Debug for Exporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exporter").field("target", self.transport.target()).finish_non_exhaustive()
+        let (signal, transport) = match &self.0 {
+            Kind::Spans(sending) => (Signal::Spans, &sending.transport),
+            Kind::Records(sending) => (Signal::Logs, &sending.transport),
+        };
+        f.debug_struct("Exporter")
+            .field("signal", &signal)
+            .field("target", transport.target())
+            .finish_non_exhaustive()
     }
 }

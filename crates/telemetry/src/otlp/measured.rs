@@ -70,7 +70,7 @@ fn request(services: &BTreeMap<Arc<str>, Writer>, resources: &mut Resources) -> 
         to.message(1, |to| {
             to.message(1, |to| to.raw(&resources.of(service)));
             to.message(2, |to| {
-                to.message(1, message::scope);
+                to.message(1, |to| message::scope(to, message::OURS));
                 to.raw(metrics.as_bytes());
             });
             to.bytes(3, message::SCHEMA.as_bytes());

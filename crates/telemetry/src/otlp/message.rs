@@ -22,10 +22,15 @@ pub(super) fn resource(to: &mut Writer, resource: &Resource) {
     }
 }
 
+/// The scope of what the framework tells itself.
+pub(super) const OURS: &str = "mainstay";
+
 /// `InstrumentationScope`.
-pub(super) fn scope(to: &mut Writer) {
-    to.bytes(1, b"mainstay");
-    to.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
+pub(super) fn scope(to: &mut Writer, name: &str) {
+    to.bytes(1, name.as_bytes());
+    if name == OURS {
+        to.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
+    }
 }
 
 /// `Span`.
@@ -66,12 +71,13 @@ pub(super) fn span(to: &mut Writer, span: &SpanData) {
 
 /// About as many bytes as the span holds in memory beyond its own size.
 pub(super) fn weight(span: &SpanData) -> usize {
-    let of = |attributes: &[(_, Value)]| -> usize {
-        let value = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
-        attributes.iter().map(|(_, own)| value(own) + ATTRIBUTE).sum()
-    };
-    let events = span.events.iter().map(|event| of(&event.attributes) + ATTRIBUTE);
-    size_of::<SpanData>() + of(&span.attributes) + events.sum::<usize>()
+    let events = span.events.iter().map(|event| attributes_weight(&event.attributes) + ATTRIBUTE);
+    size_of::<SpanData>() + attributes_weight(&span.attributes) + events.sum::<usize>()
+}
+
+pub(super) fn attributes_weight<N>(attributes: &[(N, Value)]) -> usize {
+    let value = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    attributes.iter().map(|(_, own)| value(own) + ATTRIBUTE).sum()
 }
 
 const ATTRIBUTE: usize = size_of::<(std::borrow::Cow<'static, str>, Value)>();
@@ -84,7 +90,7 @@ fn event(to: &mut Writer, event: &Event) {
     }
 }
 
-fn attribute(to: &mut Writer, name: &str, value: &Value) {
+pub(super) fn attribute(to: &mut Writer, name: &str, value: &Value) {
     to.bytes(1, name.as_bytes());
     to.message(2, |any| match value {
         Value::Text(text) => any.variant_bytes(1, text.as_bytes()),

@@ -1,19 +1,20 @@
-//! Spans, and metrics where they are not scraped, leave the process by OpenTelemetry's protocol, OTLP 1.x, over HTTP with
-//! protobuf or over gRPC.
+//! Spans, and where asked for metrics and log records, leave the process by OpenTelemetry's protocol, OTLP 1.x, over HTTP
+//! with protobuf or over gRPC.
 //!
 //! [`Spans`] is the [`Sink`](mainstay_core::trace::Sink) of a tracer: it puts what has ended into a bounded queue, or counts it
 //! as lost where that is full; it never waits. [`Exporter`] is the one task that empties the queue, in batches, and sends
-//! them again for a while where that may help. Requests never wait for a receiver, whatever it does.
+//! them again for a while where that may help. Requests never wait for a receiver, whatever it does. [`Records`] is the same
+//! for log records; what takes them is [`logs::Handle::send_to`](crate::logs::Handle::send_to).
 //!
 //! | module | holds |
 //! |---|---|
 //! | `config`, `variables` | `[otlp]`, and the `OTEL_*` variables that set the same keys |
-//! | `queue` | what was recorded |
+//! | `queue`, `item` | what was recorded: spans and log records |
 //! | `export` | the task: when, how often, how long |
 //! | `push` | the task that sends metrics, where that is asked for |
-//! | `batch`, `message`, `measured`, `protobuf` | what is sent, as bytes |
+//! | `batch`, `message`, `record`, `measured`, `protobuf` | what is sent, as bytes |
 //! | `transport` | the connection, and what the receiver answers |
-//! | `stats`, `complaint` | what became of spans, as metrics and in the log |
+//! | `stats`, `complaint`, `quiet` | what became of it, as metrics and in the log, which is not sent |
 //!
 //! **When not to use it**: where spans go to a file or a vendor's own protocol; a `Sink` of your own does that.
 //!
@@ -48,20 +49,25 @@ mod batch;
 mod complaint;
 mod config;
 mod export;
+mod item;
 mod measured;
 mod message;
 mod protobuf;
 mod push;
 mod queue;
+mod quiet;
+mod record;
 mod stats;
 mod stopping;
 mod transport;
 mod variables;
 
 pub use config::{Compression, Config, Protocol, Tls};
-pub use export::{Exporter, exporter};
+pub use export::{Exporter, exporter, log_exporter};
 pub use push::{Pusher, pusher};
-pub use queue::Spans;
+pub use queue::{Records, Spans};
+pub(crate) use quiet::is_quiet;
+pub(crate) use record::Record;
 pub use variables::variables;
 
 #[cfg(test)]

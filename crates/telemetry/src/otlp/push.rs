@@ -11,6 +11,7 @@ use super::{
     complaint::Complaint,
     config::{Config, Signal},
     measured::{self, Span},
+    quiet::quietly,
     stopping::Stopping,
     transport::Transport,
 };
@@ -55,7 +56,11 @@ impl Pusher {
     ///
     /// # Cancel safety
     /// Nothing is lost but the last values.
-    pub async fn run(mut self, stopping: CancellationToken, within: Duration) {
+    pub async fn run(self, stopping: CancellationToken, within: Duration) {
+        quietly(self.push_all(stopping, within)).await;
+    }
+
+    async fn push_all(mut self, stopping: CancellationToken, within: Duration) {
         let mut stopping = Stopping::new(stopping, within);
         loop {
             tokio::select! {

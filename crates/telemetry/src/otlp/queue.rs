@@ -9,27 +9,35 @@ use mainstay_core::trace::{Sink, SpanData};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    message,
+    item::Item,
+    record::Record,
     stats::{Reason, Stats},
 };
 
 /// Takes spans for the [`Exporter`](super::Exporter): without waiting, and where there are too many, not at all. Clones
 /// fill the same queue.
 #[derive(Clone)]
-pub struct Spans {
-    sender: mpsc::UnboundedSender<SpanData>,
+pub struct Spans(pub(super) Sender<SpanData>);
+
+/// Takes log records in the same way, once [`Handle::send_to`](crate::logs::Handle::send_to) has it.
+#[derive(Clone)]
+pub struct Records(pub(super) Sender<Record>);
+
+/// Where something is put.
+pub(super) struct Sender<T> {
+    sender: mpsc::UnboundedSender<T>,
     shared: Arc<Shared>,
 }
 
 /// The other end.
-pub(super) struct Queue {
-    receiver: mpsc::UnboundedReceiver<SpanData>,
+pub(super) struct Queue<T> {
+    receiver: mpsc::UnboundedReceiver<T>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     bounds: Bounds,
-    spans: AtomicUsize,
+    items: AtomicUsize,
     bytes: AtomicUsize,
     /// There is enough for a batch.
     enough: Notify,
@@ -39,33 +47,45 @@ struct Shared {
 /// How much it holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    pub(super) spans: usize,
+    pub(super) items: usize,
     pub(super) bytes: usize,
     /// When the exporter is woken.
     pub(super) batch: usize,
 }
 
-pub(super) fn new(bounds: Bounds, stats: Stats) -> (Spans, Queue) {
+pub(super) fn new<T>(bounds: Bounds, stats: Stats) -> (Sender<T>, Queue<T>) {
     // It is bounded by what was admitted.
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (spans, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let shared = Arc::new(Shared { bounds, spans, bytes, enough: Notify::new(), stats });
-    (Spans { sender, shared: Arc::clone(&shared) }, Queue { receiver, shared })
+    let (items, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let shared = Arc::new(Shared { bounds, items, bytes, enough: Notify::new(), stats });
+    (Sender { sender, shared: Arc::clone(&shared) }, Queue { receiver, shared })
 }
 
 impl Sink for Spans {
     fn take(&self, span: SpanData) {
-        let Shared { bounds, spans, bytes, enough, stats } = &*self.shared;
-        let weight = message::weight(&span);
-        let before = spans.fetch_add(1, Relaxed);
+        self.0.put(span);
+    }
+}
+
+impl Records {
+    pub(crate) fn take(&self, record: Record) {
+        self.0.put(record);
+    }
+}
+
+impl<T: Item> Sender<T> {
+    fn put(&self, item: T) {
+        let Shared { bounds, items, bytes, enough, stats } = &*self.shared;
+        let weight = item.weight();
+        let before = items.fetch_add(1, Relaxed);
         let heavy = bytes.fetch_add(weight, Relaxed);
         // One that is larger than the whole queue goes into an empty one.
-        if before >= bounds.spans || (before > 0 && heavy + weight > bounds.bytes) {
+        if before >= bounds.items || (before > 0 && heavy + weight > bounds.bytes) {
             self.shared.leave(weight);
             stats.drop(Reason::QueueFull, 1);
             return;
         }
-        if self.sender.send(span).is_err() {
+        if self.sender.send(item).is_err() {
             self.shared.leave(weight);
             stats.drop(Reason::Stopped, 1);
             return;
@@ -79,7 +99,7 @@ impl Sink for Spans {
 
 impl Shared {
     fn leave(&self, weight: usize) {
-        self.spans.fetch_sub(1, Relaxed);
+        self.items.fetch_sub(1, Relaxed);
         self.bytes.fetch_sub(weight, Relaxed);
     }
 }
@@ -91,12 +111,12 @@ pub(super) enum Nothing {
     Ever,
 }
 
-impl Queue {
-    pub(super) fn take(&mut self) -> Result<SpanData, Nothing> {
+impl<T: Item> Queue<T> {
+    pub(super) fn take(&mut self) -> Result<T, Nothing> {
         match self.receiver.try_recv() {
-            Ok(span) => {
-                self.shared.leave(message::weight(&span));
-                Ok(span)
+            Ok(item) => {
+                self.shared.leave(item.weight());
+                Ok(item)
             }
             Err(mpsc::error::TryRecvError::Empty) => Err(Nothing::Yet),
             Err(mpsc::error::TryRecvError::Disconnected) => Err(Nothing::Ever),
@@ -113,7 +133,7 @@ impl Queue {
     }
 
     pub(super) fn has_batch(&self) -> bool {
-        self.shared.spans.load(Relaxed) >= self.shared.bounds.batch
+        self.shared.items.load(Relaxed) >= self.shared.bounds.batch
     }
 
     /// Until there is enough for a batch.
@@ -132,7 +152,19 @@ pub(super) struct Depth(Arc<Shared>);
 
 impl Depth {
     pub(super) fn len(&self) -> usize {
-        self.0.spans.load(Relaxed)
+        self.0.items.load(Relaxed)
+    }
+}
+
+impl<T> Sender<T> {
+    fn len(&self) -> usize {
+        self.shared.items.load(Relaxed)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -140,7 +172,21 @@ impl Spans {
     /// How many are waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.spans.load(Relaxed)
+        self.0.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Records {
+    /// How many are waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether none is.
@@ -153,5 +199,11 @@ impl Spans {
 impl std::fmt::Debug for Spans {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Spans").field("waiting", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").field("waiting", &self.len()).finish_non_exhaustive()
     }
 }

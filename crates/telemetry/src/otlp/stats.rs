@@ -1,8 +1,8 @@
-//! What became of spans, as metrics.
+//! What became of spans and log records, as metrics.
 
 use mainstay_core::metrics::{Counter, Definition, Registry, Rejected};
 
-/// Why spans were lost.
+/// Why some were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// More than can be sent.
@@ -15,6 +15,37 @@ pub(super) enum Reason {
     Stopped,
 }
 
+/// The metrics of one kind of them.
+pub(super) struct Names {
+    pub(super) unit: &'static str,
+    pub(super) exported: &'static str,
+    pub(super) are_exported: &'static str,
+    pub(super) dropped: &'static str,
+    pub(super) are_dropped: &'static str,
+    pub(super) waiting: &'static str,
+    pub(super) are_waiting: &'static str,
+}
+
+pub(super) const SPANS: Names = Names {
+    unit: "{span}",
+    exported: "mainstay.telemetry.spans.exported",
+    are_exported: "Spans that the receiver has taken",
+    dropped: "mainstay.telemetry.spans.dropped",
+    are_dropped: "Spans that were recorded and lost, and why",
+    waiting: "mainstay.telemetry.spans.waiting",
+    are_waiting: "Spans that wait to be sent",
+};
+
+pub(super) const RECORDS: Names = Names {
+    unit: "{record}",
+    exported: "mainstay.telemetry.logs.exported",
+    are_exported: "Log records that the receiver has taken",
+    dropped: "mainstay.telemetry.logs.dropped",
+    are_dropped: "Log records that were to be sent and were lost, and why",
+    waiting: "mainstay.telemetry.logs.waiting",
+    are_waiting: "Log records that wait to be sent",
+};
+
 /// Counts.
 #[derive(Debug, Clone)]
 pub(super) struct Stats {
@@ -25,19 +56,13 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn new(registry: &Registry) -> Result<Self, Rejected> {
-        let spans = "{span}";
-        let exported =
-            Definition::new("mainstay.telemetry.spans.exported", spans, "Spans that the receiver has taken");
-        let dropped = Definition::new(
-            "mainstay.telemetry.spans.dropped",
-            spans,
-            "Spans that were recorded and lost, and why",
-        );
+    pub(super) fn new(registry: &Registry, names: &Names) -> Result<Self, Rejected> {
+        let exported = Definition::new(names.exported, names.unit, names.are_exported);
+        let dropped = Definition::new(names.dropped, names.unit, names.are_dropped);
         let failures = Definition::new(
             "mainstay.telemetry.export.failures",
             "{request}",
-            "Requests to the receiver of spans that failed, repeats included",
+            "Requests to the receiver of spans and log records that failed, repeats included",
         );
         let dropped = registry.counter(dropped, ["reason"])?;
         let of = |reason| dropped.with([reason]);

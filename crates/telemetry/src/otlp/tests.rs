@@ -42,6 +42,50 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Logs {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) resources: Vec<ResourceLogs>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ResourceLogs {
+        #[prost(message, optional, tag = "1")]
+        pub(super) resource: Option<Resource>,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) scopes: Vec<ScopeLogs>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ScopeLogs {
+        #[prost(message, optional, tag = "1")]
+        pub(super) scope: Option<Scope>,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) records: Vec<LogRecord>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct LogRecord {
+        #[prost(fixed64, tag = "1")]
+        pub(super) at: u64,
+        #[prost(int32, tag = "2")]
+        pub(super) severity: i32,
+        #[prost(string, tag = "3")]
+        pub(super) severity_text: String,
+        #[prost(message, optional, tag = "5")]
+        pub(super) body: Option<AnyValue>,
+        #[prost(message, repeated, tag = "6")]
+        pub(super) attributes: Vec<KeyValue>,
+        #[prost(fixed32, tag = "8")]
+        pub(super) flags: u32,
+        #[prost(bytes, tag = "9")]
+        pub(super) trace_id: Vec<u8>,
+        #[prost(bytes, tag = "10")]
+        pub(super) span_id: Vec<u8>,
+        #[prost(fixed64, tag = "11")]
+        pub(super) observed: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Resource {
         #[prost(message, repeated, tag = "1")]
         pub(super) attributes: Vec<KeyValue>,
@@ -157,6 +201,7 @@ enum Behaviour {
 struct Receiver {
     address: SocketAddr,
     got: Arc<Mutex<Vec<wire::Request>>>,
+    logs: Arc<Mutex<Vec<wire::Logs>>>,
     heads: Arc<Mutex<Vec<String>>>,
     behaviour: Arc<Mutex<Behaviour>>,
     task: tokio::task::JoinHandle<()>,
@@ -172,27 +217,29 @@ impl Receiver {
     async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (got, heads) = (Arc::default(), Arc::default());
+        let (got, logs, heads) = (Arc::default(), Arc::default(), Arc::default());
         let behaviour = Arc::new(Mutex::new(behaviour));
         let task = {
-            let (got, heads, behaviour) = (Arc::clone(&got), Arc::clone(&heads), Arc::clone(&behaviour));
+            let (got, logs) = (Arc::clone(&got), Arc::clone(&logs));
+            let (heads, behaviour) = (Arc::clone(&heads), Arc::clone(&behaviour));
             tokio::spawn(async move {
                 let mut connections = tokio::task::JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (got, heads, behaviour) =
-                        (Arc::clone(&got), Arc::clone(&heads), Arc::clone(&behaviour));
+                    let (got, logs) = (Arc::clone(&got), Arc::clone(&logs));
+                    let (heads, behaviour) = (Arc::clone(&heads), Arc::clone(&behaviour));
                     connections.spawn(async move {
-                        let _ = Self::serve(stream, &got, &heads, &behaviour).await;
+                        let _ = Self::serve(stream, &got, &logs, &heads, &behaviour).await;
                     });
                 }
             })
         };
-        Self { address, got, heads, behaviour, task }
+        Self { address, got, logs, heads, behaviour, task }
     }
 
     async fn serve(
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
         got: &Mutex<Vec<wire::Request>>,
+        logs: &Mutex<Vec<wire::Logs>>,
         heads: &Mutex<Vec<String>>,
         behaviour: &Mutex<Behaviour>,
     ) -> std::io::Result<()> {
@@ -223,7 +270,9 @@ impl Receiver {
                         std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*body), &mut plain)?;
                         body = plain;
                     }
-                    if status == 200 {
+                    if status == 200 && head.starts_with("POST /v1/logs ") {
+                        logs.lock().unwrap().push(wire::Logs::decode(&*body).unwrap());
+                    } else if status == 200 {
                         got.lock().unwrap().push(wire::Request::decode(&*body).unwrap());
                     }
                     let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n");
@@ -606,7 +655,7 @@ async fn a_receiver_behind_tls_has_to_be_the_one_that_is_trusted() {
             let behaviour = Mutex::new(Behaviour::Answers(200));
             while let Ok((stream, _)) = listener.accept().await {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    let _ = Receiver::serve(stream, &got, &heads, &behaviour).await;
+                    let _ = Receiver::serve(stream, &got, &Mutex::default(), &heads, &behaviour).await;
                 }
             }
         })
@@ -816,4 +865,165 @@ fn metrics_that_are_too_much_for_one_request_are_sent_in_several() {
 
 fn points_of(metric: &measured_wire::Metric) -> usize {
     metric.histogram.as_ref().map_or(0, |histogram| histogram.points.len())
+}
+
+/// Log records of a test, and what sends them.
+mod logs {
+    use super::*;
+    use crate::{logs, redact::Redact, test::Capture};
+
+    struct Rig {
+        capture: Capture,
+        registry: Registry,
+        records: Records,
+        tasks: Tasks,
+    }
+
+    impl Rig {
+        fn start(config: &Config, redact: Redact) -> Self {
+            let (registry, tasks) = (Registry::new(), Tasks::new());
+            let mut config = config.clone();
+            config.logs = true;
+            let capture = Capture::with(&logs::Config::default().with_redact(redact));
+            let made = log_exporter(&config, Resource::default().with("host.name", "h"), &registry, &tasks);
+            let (records, exporter) = made.unwrap().unwrap();
+            assert!(capture.logs().send_to(records.clone(), "shop"));
+            tasks.spawn_detached(exporter.run(tasks.stopping(), Duration::from_secs(2)));
+            Self { capture, registry, records, tasks }
+        }
+
+        fn counted(&self, name: &str) -> u64 {
+            let metrics = self.registry.read();
+            let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+            let count = |point: &Point| if let Point::Counter(value) = point { *value } else { 0 };
+            metric.series.iter().map(|series| count(&series.point)).sum()
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_arrive_as_records_with_ids_and_without_secrets() {
+        let receiver = Receiver::start(Behaviour::Answers(200)).await;
+        let rig = Rig::start(&config(receiver.address), Redact::new(["iban"]));
+        let request = rig.capture.request("POST /orders");
+        let trace = *request.trace();
+        request.sync_scope(|| {
+            let error = std::io::Error::other("no stock");
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(target: "shop::orders", items = 3, share = 0.5, big = u64::MAX, user.iban = "DE02", error, "not placed");
+        });
+        tracing::info!(target: "shop::orders", trace_id = "0af7651916cd43dd8448eb211c80319c", span_id = "none", "of another");
+        tracing::error!(parent: None, text = "x".repeat(1 << 20), "of none");
+        tracing::debug!("no line, and no record");
+        rig.tasks.stop(Duration::from_secs(30)).await.unwrap();
+
+        let request = receiver.logs.lock().unwrap()[0].clone();
+        assert_eq!(request.resources.len(), 1);
+        let attributes = |pairs: &[wire::KeyValue]| -> Vec<(String, wire::Value)> {
+            pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone().unwrap().value.unwrap())).collect()
+        };
+        let text = |text: &str| wire::Value::Text(text.to_owned());
+        let resource = attributes(&request.resources[0].resource.clone().unwrap().attributes);
+        assert_eq!(
+            resource,
+            [("host.name".to_owned(), text("h")), ("service.name".to_owned(), text("shop"))]
+        );
+        let scopes = &request.resources[0].scopes;
+        assert_eq!(scopes.len(), 2);
+        assert_eq!(scopes[0].scope.clone().unwrap().name, "shop::orders");
+        let [first, second] = &scopes[0].records[..] else { panic!("{scopes:?}") };
+        assert_eq!((first.severity, &*first.severity_text), (13, "WARN"));
+        assert_eq!(first.body.clone().unwrap().value.unwrap(), text("not placed"));
+        let said = attributes(&first.attributes);
+        let expected = [
+            ("items", wire::Value::Int(3)),
+            ("share", wire::Value::Float(0.5)),
+            ("big", text("18446744073709551615")),
+            ("user.iban", text("[redacted]")),
+            ("error", text("no stock")),
+        ];
+        let (expected, ids) = (expected.map(|(name, value)| (name.to_owned(), value)), &said[5..]);
+        assert_eq!(said[..5], expected);
+        assert_eq!(ids.len(), 1);
+        assert_eq!(ids[0].0, "request_id");
+        assert_eq!(
+            (&first.trace_id[..], &first.span_id[..]),
+            (&trace.trace_id().to_bytes()[..], &trace.span_id().to_bytes()[..])
+        );
+        assert_eq!(first.flags, 1);
+        assert!(first.at > 1_700_000_000_000_000_000 && first.observed == first.at);
+        assert_eq!((second.trace_id[0], second.span_id.len()), (0x0a, 0));
+        assert_eq!(attributes(&second.attributes), [("span_id".to_owned(), text("none"))]);
+        let last = &scopes[1].records[0];
+        assert!(last.trace_id.is_empty() && last.attributes.len() == 1);
+        assert_eq!(attributes(&last.attributes)[0].1, text(&"x".repeat(16 << 10)));
+        assert_eq!(rig.counted("mainstay.telemetry.logs.exported"), 3);
+        // Nobody sends them any more.
+        tracing::info!("late");
+        assert_eq!(rig.counted("mainstay.telemetry.logs.dropped"), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_logged_of_sending_is_not_sent() {
+        let receiver = Receiver::start(Behaviour::Answers(400)).await;
+        let rig = Rig::start(&config(receiver.address), Redact::none());
+        tracing::info!("one");
+        let refused = || rig.counted("mainstay.telemetry.logs.dropped") == 1;
+        until("the receiver refuses it", refused).await;
+        rig.tasks.stop(Duration::from_secs(30)).await.unwrap();
+        assert_eq!((rig.counted("mainstay.telemetry.logs.dropped"), receiver.requests()), (1, 1));
+        let complaint = rig.capture.line("log records can't be sent");
+        assert_eq!(complaint["severity_text"], "WARN");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_receiver_that_hangs_and_what_is_too_much_is_counted() {
+        let receiver = Receiver::start(Behaviour::Hangs).await;
+        let mut config = config(receiver.address);
+        (config.queue, config.batch) = (50, 10);
+        let rig = Rig::start(&config, Redact::none());
+        // As many as are written of one place.
+        (0..100).for_each(|number| tracing::info!(number, "much"));
+        assert!(rig.records.len() <= 50);
+        assert_eq!(rig.counted("mainstay.telemetry.logs.dropped"), 50);
+        rig.tasks.stop(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(rig.counted("mainstay.telemetry.logs.dropped"), 100);
+    }
+
+    #[tokio::test]
+    async fn attributes_that_nobody_is_told_are_left_out_of_spans_whoever_set_them() {
+        let receiver = Receiver::start(Behaviour::Answers(200)).await;
+        let (registry, tasks) = (Registry::new(), Tasks::new());
+        let made = exporter(&config(receiver.address), Resource::default(), &registry, &tasks);
+        let (spans, exporter) = made.unwrap().unwrap();
+        let exporter = exporter.with_redact(Redact::new(["client.address"]));
+        tasks.spawn_detached(exporter.run(tasks.stopping(), Duration::from_secs(2)));
+        let mut data = span("orders");
+        data.attributes.push(("client.address".into(), "10.0.0.7".into()));
+        spans.take(data);
+        tasks.stop(Duration::from_secs(30)).await.unwrap();
+        let request = receiver.got.lock().unwrap()[0].clone();
+        let attribute = request.resources[0].scopes[0].spans[0].attributes[0].clone();
+        assert_eq!(attribute.value.unwrap().value, Some(wire::Value::Text("[redacted]".to_owned())));
+    }
+
+    #[test]
+    fn they_are_sent_only_where_that_is_asked_for() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a");
+        let target = |variables: &[(&str, &str)]| {
+            let settings = loader(variables).load().unwrap().get::<Settings>("");
+            settings.otlp.target(config::Signal::Logs).map(|target| target.to_string())
+        };
+        assert_eq!(target(&[endpoint]), None);
+        assert_eq!(target(&[endpoint, ("OTEL_LOGS_EXPORTER", "console")]), None);
+        let otlp = ("OTEL_LOGS_EXPORTER", "otlp");
+        assert_eq!(target(&[endpoint, otlp]).unwrap(), "http://a/v1/logs");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://b/x");
+        assert_eq!(target(&[endpoint, otlp, own]).unwrap(), "http://b/x");
+        assert_eq!(
+            target(&[endpoint, otlp, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap(),
+            "http://a/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+        );
+        let wrong = loader(&[("OTEL_LOGS_EXPORTER", "zipkin")]).load().unwrap_err();
+        assert_eq!(wrong.findings()[0].key.to_string(), "otlp.logs");
+    }
 }

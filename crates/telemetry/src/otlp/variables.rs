@@ -16,6 +16,7 @@ pub fn variables(variables: &Variables<'_>) -> Vec<Translated> {
     read.text("endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"]);
     read.text("traces_endpoint", &["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]);
     read.text("metrics_endpoint", &["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"]);
+    read.text("logs_endpoint", &["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]);
     read.number("metrics_interval", &["OTEL_METRIC_EXPORT_INTERVAL"], "ms");
     read.text("protocol", &["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
     read.text("compression", &["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"]);
@@ -98,6 +99,14 @@ impl Read<'_> {
             None | Some("otlp") => {}
             Some("none") => self.set(traces, otlp("traces"), false),
             Some(_) => self.wrong(traces, otlp("traces"), "`otlp` or `none`"),
+        }
+        let logs = "OTEL_LOGS_EXPORTER";
+        match self.variables.get(logs).as_deref().map(str::trim) {
+            None => {}
+            // As lines they are there, whatever is sent.
+            Some("none" | "console") => self.set(logs, otlp("logs"), false),
+            Some("otlp") => self.set(logs, otlp("logs"), true),
+            Some(_) => self.wrong(logs, otlp("logs"), "`otlp`, `console` or `none`"),
         }
         // A list; to be scraped they are there, whatever is sent.
         if let Some(wanted) = self.variables.get(metrics) {

@@ -24,7 +24,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(super) use target::Target;
 
-use super::config::{Compression, Config, Protocol, Tls};
+use super::{
+    config::{Compression, Config, Protocol, Tls},
+    quiet::quietly,
+};
 
 /// No receiver has more to say.
 const ANSWER: usize = 64 << 10;
@@ -60,7 +63,7 @@ pub(super) struct Request(Bytes);
 /// What the receiver has made of a request that it took.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// How many spans or points it has not taken all the same.
+    /// How many spans, points or records it has not taken all the same.
     pub(super) rejected: u64,
     /// Why, or what else it has to say.
     pub(super) message: String,
@@ -230,7 +233,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(self.tasks.spawn_detached(self.end.clone().run_until_cancelled_owned(future)));
+        drop(self.tasks.spawn_detached(quietly(self.end.clone().run_until_cancelled_owned(future))));
     }
 }
 
