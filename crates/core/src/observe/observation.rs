@@ -179,7 +179,11 @@ impl Observation {
         let inner = server.inner();
         let now = Instant::now();
         let took = now.saturating_duration_since(self.started);
-        drop(inner.in_flight.remove(self.place.ticket()));
+        let (entered, is_due) = inner.in_flight.remove_at(self.place.ticket(), now);
+        drop(entered);
+        if is_due {
+            inner.in_flight.again_at(self.place.ticket(), inner.turn(now));
+        }
         inner.active(self.method, self.is_secure).add(-1);
         let is_grpc = context.protocol().is_some_and(|protocol| protocol != Protocol::Http);
         let code = match end.code {
@@ -191,8 +195,9 @@ impl Observation {
         let answered = Answered { status: end.status, code, is_cut: end.is_cut };
         inner.count(self, &answered, took, context.trace());
         let recent = self.route().unwrap_or(&inner.unrouted).recent();
-        if answered.has_failed() || recent.is_slow(inner.since(now), took) {
-            recent.note(inner.since(now), self.noted(inner, context, &answered, (now, took)));
+        let window = inner.window();
+        if answered.has_failed() || recent.is_slow(window, took) {
+            recent.note(window, self.noted(inner, context, &answered, (now, took)));
         }
         if context.span().is_recording() {
             self.complete(inner, context, &answered);

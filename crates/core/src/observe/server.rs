@@ -1,6 +1,9 @@
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use super::{
     names,
     observation::{Answered, Observation},
     record,
-    requests::Flights,
+    requests::{Flights, WINDOW},
     route::{Bound, Route},
 };
 use crate::{
@@ -33,8 +36,9 @@ pub(super) struct Inner {
     actives: Family<UpDownCounter, 3>,
     active: [[OnceLock<UpDownCounter>; 2]; Known::COUNT],
     pub(super) in_flight: Flights<RequestContext>,
-    /// What times are measured from.
+    /// The slowest requests are those of a window of time; the windows are counted from here.
     began: Instant,
+    window: AtomicU64,
     durations: Family<Histogram, 7>,
     calls: Family<Histogram, 5>,
     pub(super) routes: Seen<Route>,
@@ -97,6 +101,7 @@ impl Server {
             active: Default::default(),
             in_flight: Flights::default(),
             began: Instant::now(),
+            window: AtomicU64::new(1),
             durations,
             calls,
             routes: Seen::default(),
@@ -187,9 +192,17 @@ impl Inner {
         self.calls.with([&self.service, "grpc", method, code.name(), error])
     }
 
-    /// For how long it has observed.
-    pub(super) fn since(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.began)
+    /// The number of the window that requests end in.
+    pub(super) fn window(&self) -> u64 {
+        self.window.load(Relaxed)
+    }
+
+    /// Begins the window of this time, if that is a new one; says when it ends.
+    #[cold]
+    pub(super) fn turn(&self, now: Instant) -> Instant {
+        let past = now.saturating_duration_since(self.began).as_secs() / WINDOW.as_secs();
+        self.window.fetch_max(past + 1, Relaxed);
+        self.began + Duration::from_secs((past + 1) * WINDOW.as_secs())
     }
 
     /// The method of gRPC at this path, where it was called before.

@@ -22,8 +22,8 @@ pin_project! {
         #[pin]
         inner: B,
         counted: Option<Counted>,
-        // Somebody reads, and the peer sends nothing.
-        waiting: Option<Waiting>,
+        // Somebody reads, and the peer sends nothing. In a box: it is rare, and bodies are moved a lot.
+        waiting: Option<Box<Waiting>>,
     }
 }
 
@@ -73,7 +73,7 @@ where
             if polled.is_ready() {
                 *waiting = None;
             } else if waiting.is_none() {
-                *waiting = Some(observe::waits_for("request"));
+                *waiting = Some(Box::new(observe::waits_for("request")));
             }
             polled
         };

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use tokio::time::Instant;
+
 use crate::metrics::shard::Shards;
 
 /// So many are known of each shard; what is more is counted only.
@@ -24,6 +26,8 @@ pub(in crate::observe) struct Ticket(u64);
 struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u16>,
+    /// When somebody wants to be told that so much time has passed.
+    due: Option<Instant>,
 }
 
 struct Slot<T> {
@@ -84,19 +88,36 @@ impl<T> Flights<T> {
         Ticket::new(slot.used, shard, index)
     }
 
-    /// What was put in for it; what it held is dropped by the caller, after the lock.
+    /// What was put in for it; it is dropped by the caller, after the lock.
     pub(in crate::observe) fn remove(&self, ticket: Ticket) -> Option<T> {
+        match self.shards.get(ticket.shard()) {
+            Some(slots) => locked(slots).remove(ticket),
+            None => self.forget(ticket),
+        }
+    }
+
+    /// The same, and whether something is [due](Self::again_at) in the shard where it was.
+    pub(in crate::observe) fn remove_at(&self, ticket: Ticket, now: Instant) -> (Option<T>, bool) {
+        let Some(slots) = self.shards.get(ticket.shard()) else { return (self.forget(ticket), false) };
+        let mut slots = locked(slots);
+        let is_due = slots.due.is_none_or(|due| now >= due);
+        (slots.remove(ticket), is_due)
+    }
+
+    /// Nothing is due before then, in the shard of this ticket.
+    #[cold]
+    pub(in crate::observe) fn again_at(&self, ticket: Ticket, due: Instant) {
+        if let Some(slots) = self.shards.get(ticket.shard()) {
+            locked(slots).due = Some(due);
+        }
+    }
+
+    #[cold]
+    fn forget(&self, ticket: Ticket) -> Option<T> {
         if ticket == Ticket::UNKNOWN {
             self.unknown.fetch_sub(1, Relaxed);
-            return None;
         }
-        let mut slots = locked(self.shards.get(ticket.shard())?);
-        let slot = slots.slots.get_mut(ticket.slot()).filter(|slot| slot.used == ticket.used())?;
-        let content = slot.content.take()?;
-        slot.used = slot.used.wrapping_add(1).max(1);
-        slot.waits_for = None;
-        slots.free.push(ticket.0 as u16);
-        Some(content)
+        None
     }
 
     /// Changes what it is said to wait for.
@@ -145,12 +166,21 @@ impl<T: Clone> Flights<T> {
 
 impl<T> Default for Flights<T> {
     fn default() -> Self {
-        let none = || Mutex::new(Slots { slots: Vec::new(), free: Vec::new() });
+        let none = || Mutex::new(Slots { slots: Vec::new(), free: Vec::new(), due: None });
         Self { shards: Shards::new(none), unknown: AtomicU64::new(0) }
     }
 }
 
 impl<T> Slots<T> {
+    fn remove(&mut self, ticket: Ticket) -> Option<T> {
+        let slot = self.slots.get_mut(ticket.slot()).filter(|slot| slot.used == ticket.used())?;
+        let content = slot.content.take()?;
+        slot.used = slot.used.wrapping_add(1).max(1);
+        slot.waits_for = None;
+        self.free.push(ticket.0 as u16);
+        Some(content)
+    }
+
     #[cold]
     fn grow(&mut self) -> Option<u16> {
         let index = u16::try_from(self.slots.len()).ok().filter(|index| usize::from(*index) < MOST)?;
@@ -191,6 +221,17 @@ mod tests {
         assert_eq!((flights.remove(two), flights.remove(three)), (Some(2), Some(3)));
         assert!(contents(&flights).is_empty());
         assert_eq!(flights.remove(Ticket::NONE), None);
+    }
+
+    #[test]
+    fn something_is_due_when_its_time_has_come() {
+        let (flights, now) = (Flights::default(), Instant::now());
+        let later = now + std::time::Duration::from_secs(1);
+        let ticket = flights.insert(1);
+        assert_eq!(flights.remove_at(ticket, now), (Some(1), true));
+        flights.again_at(ticket, later);
+        assert_eq!(flights.remove_at(flights.insert(2), now), (Some(2), false));
+        assert_eq!(flights.remove_at(flights.insert(3), later), (Some(3), true));
     }
 
     #[test]

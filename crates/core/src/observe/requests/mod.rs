@@ -16,7 +16,7 @@ mod text;
 pub(super) use flights::{Flights, Ticket};
 pub(super) use place::Place;
 pub use place::{Waiting, waits_for};
-pub(super) use recent::{Noted, Recent};
+pub(super) use recent::{Noted, Recent, WINDOW};
 pub use report::{Call, Finished, Report, Request};
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ pub(in crate::observe) struct Noted {
 /// Of one route: another one that is called more often, or that fails all the time, pushes nothing out.
 #[derive(Default)]
 pub(in crate::observe) struct Recent {
-    /// The second in which the window ends.
-    ends: AtomicU64,
+    /// The number of the window that the rest is about, from 1.
+    window: AtomicU64,
     /// What took longer, in nanoseconds, is among the slowest of the window.
     least: AtomicU64,
     kept: Mutex<Kept>,
@@ -54,16 +54,16 @@ struct Kept {
 }
 
 impl Recent {
-    /// Whether a request that took so long and ended `now` is among the slowest. All but a few are told no.
-    pub(in crate::observe) fn is_slow(&self, now: Duration, took: Duration) -> bool {
-        nanos(took) > self.least.load(Relaxed) || now.as_secs() >= self.ends.load(Relaxed)
+    /// Whether a request that took so long is among the slowest of this window. All but a few are told no.
+    pub(in crate::observe) fn is_slow(&self, window: u64, took: Duration) -> bool {
+        nanos(took) > self.least.load(Relaxed) || window != self.window.load(Relaxed)
     }
 
     /// Keeps it: if it is slow enough, and if it failed.
     #[cold]
-    pub(in crate::observe) fn note(&self, now: Duration, noted: Noted) {
+    pub(in crate::observe) fn note(&self, window: u64, noted: Noted) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn(&mut kept, now);
+        self.turn(&mut kept, window);
         if noted.answered.has_failed() {
             if kept.failed.len() == FAILED {
                 kept.failed.pop_front();
@@ -85,25 +85,25 @@ impl Recent {
     }
 
     /// The slowest of this window and of the one before, and those that failed; each in no order.
-    pub(in crate::observe) fn read(&self, now: Duration) -> (Vec<Noted>, Vec<Noted>) {
+    pub(in crate::observe) fn read(&self, window: u64) -> (Vec<Noted>, Vec<Noted>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn(&mut kept, now);
+        self.turn(&mut kept, window);
         let slowest = kept.slowest.iter().chain(&kept.before).cloned().collect();
         (slowest, kept.failed.iter().cloned().collect())
     }
 
-    /// Begins a new window, if this one is over.
-    fn turn(&self, kept: &mut Kept, now: Duration) {
-        let (now, ends) = (now.as_secs(), self.ends.load(Relaxed));
-        if now < ends {
+    /// Begins a new window, if that is over. Who saw the number before it was counted up is late, and counts to the new one.
+    fn turn(&self, kept: &mut Kept, window: u64) {
+        let own = self.window.load(Relaxed);
+        if window <= own {
             return;
         }
         kept.before = mem::take(&mut kept.slowest);
-        if now >= ends + WINDOW.as_secs() {
+        if window > own + 1 {
             kept.before.clear();
         }
         self.least.store(0, Relaxed);
-        self.ends.store(now - now % WINDOW.as_secs() + WINDOW.as_secs(), Relaxed);
+        self.window.store(window, Relaxed);
     }
 }
 
@@ -129,17 +129,17 @@ mod tests {
         }
     }
 
-    fn end(recent: &Recent, now: u64, took: u64, status: u16) -> bool {
-        let (now, noted) = (Duration::from_secs(now), noted(took, status));
-        let is_kept = status >= 500 || recent.is_slow(now, noted.took);
+    fn end(recent: &Recent, window: u64, took: u64, status: u16) -> bool {
+        let noted = noted(took, status);
+        let is_kept = status >= 500 || recent.is_slow(window, noted.took);
         if is_kept {
-            recent.note(now, noted);
+            recent.note(window, noted);
         }
         is_kept
     }
 
-    fn slowest(recent: &Recent, now: u64) -> Vec<u128> {
-        let (mut slowest, _) = recent.read(Duration::from_secs(now));
+    fn slowest(recent: &Recent, window: u64) -> Vec<u128> {
+        let (mut slowest, _) = recent.read(window);
         slowest.sort_by_key(|noted| std::cmp::Reverse(noted.took));
         slowest.iter().map(|noted| noted.took.as_millis()).collect()
     }
@@ -148,7 +148,7 @@ mod tests {
     fn the_slowest_of_a_window_are_kept_and_the_rest_costs_nothing() {
         let recent = Recent::default();
         for took in [3, 9, 1, 7, 5] {
-            assert!(end(&recent, 0, took, 200));
+            assert!(end(&recent, 1, took, 200));
         }
         assert!(!end(&recent, 1, 1, 200));
         assert!(end(&recent, 1, 8, 200));
@@ -162,21 +162,21 @@ mod tests {
         for _ in 0..SLOWEST {
             end(&recent, 1, 9000, 200);
         }
-        assert!(!end(&recent, 299, 5, 200));
-        assert!(end(&recent, 300, 5, 200));
-        assert_eq!(slowest(&recent, 301), [9000, 9000, 9000, 9000, 9000, 5]);
-        assert!(end(&recent, 600, 4, 200));
-        assert_eq!(slowest(&recent, 600), [5, 4]);
+        assert!(!end(&recent, 1, 5, 200));
+        assert!(end(&recent, 2, 5, 200));
+        assert_eq!(slowest(&recent, 2), [9000, 9000, 9000, 9000, 9000, 5]);
+        assert!(end(&recent, 3, 4, 200));
+        assert_eq!(slowest(&recent, 3), [5, 4]);
         // Nobody came for a while.
-        assert!(slowest(&recent, 5000).is_empty());
+        assert!(slowest(&recent, 5).is_empty());
     }
 
     #[test]
     fn the_last_that_failed_are_kept_whatever_time_they_took() {
         let recent = Recent::default();
-        (0..20).for_each(|took| assert!(end(&recent, took, 1000 - took, 500)));
-        end(&recent, 20, 2000, 200);
-        let (_, failed) = recent.read(Duration::from_secs(20));
+        (0..20).for_each(|took| assert!(end(&recent, 1, 1000 - took, 500)));
+        end(&recent, 1, 2000, 200);
+        let (_, failed) = recent.read(9);
         let took: Vec<_> = failed.iter().map(|noted| noted.took.as_millis()).collect();
         assert_eq!(took, (981..=990).rev().collect::<Vec<_>>());
     }

@@ -168,10 +168,11 @@ fn finished(servers: &[Server], now: Instant) -> (Vec<Finished>, Vec<Finished>) 
     let (mut slowest, mut failed) = (Vec::new(), Vec::new());
     for server in servers {
         let inner = server.inner();
+        inner.turn(now);
         let routes = inner.routes.all();
         for route in routes.iter().chain([&inner.unrouted]) {
             let with = |noted: Noted| (server, route.template().to_owned(), noted);
-            let (slow, bad) = route.recent().read(inner.since(now));
+            let (slow, bad) = route.recent().read(inner.window());
             slowest.extend(slow.into_iter().map(with));
             failed.extend(bad.into_iter().map(with));
         }

@@ -243,6 +243,28 @@ async fn the_slowest_and_the_failed_are_told_by_route() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_slow_is_forgotten_after_two_windows() {
+    let rig = Rig::new();
+    let slow = async |Path(seconds): Path<u64>| sleep(Duration::from_secs(seconds)).await;
+    let routes = routed(Router::new().route("/{seconds}", get(slow)));
+    let send = async |path: &str| rig.answer(routes.clone(), request("GET", path)).await;
+    let slowest = || rig.report().slowest.iter().map(|one| one.took.as_secs()).collect::<Vec<_>>();
+    for _ in 0..6 {
+        send("/9").await;
+    }
+    // Not among the slowest of this window, but of the next.
+    send("/2").await;
+    assert_eq!(slowest(), [9; 5]);
+    sleep(Duration::from_secs(300)).await;
+    send("/1").await;
+    assert_eq!(slowest(), [9, 9, 9, 9, 9, 1]);
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(slowest(), [1]);
+    sleep(Duration::from_secs(300)).await;
+    assert!(slowest().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn grpc_is_told_by_its_methods() {
     let rig = Rig::new();
     let grpc = |path: &str| {
