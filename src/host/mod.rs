@@ -7,6 +7,8 @@ mod listener;
 #[cfg(feature = "telemetry")]
 mod log;
 mod plan;
+#[cfg(all(feature = "profile", unix))]
+mod profile;
 mod registration;
 mod running;
 mod telemetry;

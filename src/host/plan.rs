@@ -253,6 +253,12 @@ impl Plan {
                     "what is logged; PUT ?filter=DIRECTIVES&for=TIME, DELETE",
                     log::route(logs.clone()),
                 );
+            #[cfg(all(feature = "profile", unix))]
+            let pages = pages.with_route(
+                "/debug/pprof/profile",
+                "a CPU profile, for pprof; ?seconds=10",
+                super::profile::route(),
+            );
             #[cfg(feature = "openapi")]
             let pages = descriptions.into_iter().fold(pages, |pages, (name, description)| {
                 let title = format!("what `{name}` takes and answers (OpenAPI)");

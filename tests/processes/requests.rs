@@ -131,3 +131,21 @@ async fn what_failed_is_told_with_its_trace_and_nothing_secret() {
     let trace = report["failed"][0]["trace_id"].as_str().unwrap();
     specimen.log().wait_for("the panic, with its trace", |line| line.contains(trace).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_profile_is_taken_for_some_seconds_by_one_at_a_time() {
+    let specimen = Process::specimen(&[]).await;
+    let path = "/debug/pprof/profile?seconds=1";
+    let head = format!("HEAD {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!(exchange(specimen.admin, &head).await.status, 200);
+    let (one, two) = tokio::join!(get(specimen.admin, path), get(specimen.admin, path));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409], "{} {}", one.body, two.body);
+    let taken = if one.status == 200 { one } else { two };
+    assert!(taken.head.contains("application/octet-stream") && taken.body.contains("nanoseconds"));
+    for wrong in ["0", "61", "-1", "soon"] {
+        let refused = get(specimen.admin, &format!("/debug/pprof/profile?seconds={wrong}")).await;
+        assert!((400..=422).contains(&refused.status), "{wrong}: {refused:?}");
+    }
+}

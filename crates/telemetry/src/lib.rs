@@ -9,6 +9,7 @@
 //! | [`logs`] | log lines: readable on a terminal, JSON elsewhere, with the ids of the request |
 //! | [`metrics`] | what a scrape by Prometheus gets; the metrics of the process and its runtime |
 //! | `otlp`, `sampling` (feature `otlp`) | spans sent to a receiver of OpenTelemetry, and which ones |
+//! | `profile` (feature `profile`, on Unix) | where the process spends its time |
 //! | [`redact`] | which fields are told to nobody |
 //! | [`resource`] | what the process is |
 //! | [`slo`] | objectives, and the alerts and dashboards made of them |
@@ -21,6 +22,11 @@ pub mod logs;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(all(feature = "profile", unix))]
+pub mod profile;
+#[cfg(any(feature = "otlp", all(feature = "profile", unix)))]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "a profile needs less of it"))]
+mod protobuf;
 pub mod redact;
 pub mod resource;
 #[cfg(feature = "otlp")]

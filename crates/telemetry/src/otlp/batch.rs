@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{item::Item, message, protobuf::Writer};
-use crate::resource::Resource;
+use super::{item::Item, message};
+use crate::{protobuf::Writer, resource::Resource};
 
 /// Receivers refuse messages beyond 4 MiB, unless they are told otherwise. One item alone may be larger.
 const BYTES: usize = 3 << 20;

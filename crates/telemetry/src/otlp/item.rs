@@ -7,11 +7,10 @@ use mainstay_core::trace::SpanData;
 use super::{
     config::Signal,
     message,
-    protobuf::Writer,
     record::Record,
     stats::{self, Names},
 };
-use crate::redact::Redact;
+use crate::{protobuf::Writer, redact::Redact};
 
 pub(super) trait Item: Send + Sync + 'static {
     const SIGNAL: Signal;

@@ -7,8 +7,8 @@ use mainstay_core::metrics::{Buckets, Exemplar, Kind, Labels, Metric, Point, Ser
 use super::{
     batch::Resources,
     message::{self, nanos, text_pair},
-    protobuf::Writer,
 };
+use crate::protobuf::Writer;
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u64 = 2;

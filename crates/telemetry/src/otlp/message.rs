@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mainstay_core::trace::{Event, Kind, SpanData, Status, Value};
 
-use super::protobuf::Writer;
+use crate::protobuf::Writer;
 use crate::resource::Resource;
 
 /// The conventions that names of attributes follow.

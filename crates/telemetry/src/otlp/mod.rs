@@ -12,7 +12,7 @@
 //! | `queue`, `item` | what was recorded: spans and log records |
 //! | `export` | the task: when, how often, how long |
 //! | `push` | the task that sends metrics, where that is asked for |
-//! | `batch`, `message`, `record`, `measured`, `protobuf` | what is sent, as bytes |
+//! | `batch`, `message`, `record`, `measured` | what is sent, as bytes |
 //! | `transport` | the connection, and what the receiver answers |
 //! | `stats`, `complaint`, `quiet` | what became of it, as metrics and in the log, which is not sent |
 //!
@@ -52,7 +52,6 @@ mod export;
 mod item;
 mod measured;
 mod message;
-mod protobuf;
 mod push;
 mod queue;
 mod quiet;

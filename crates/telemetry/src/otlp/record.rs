@@ -5,10 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use mainstay_core::trace::Value;
 use tracing::Level;
 
-use super::{
-    message::{attribute, nanos},
-    protobuf::Writer,
-};
+use super::message::{attribute, nanos};
+use crate::protobuf::Writer;
 
 /// A line, as it is sent.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `ExportTraceServiceResponse`, which says what was not taken; that of metrics has the same fields.
 
 use super::{Taken, said};
-use crate::otlp::protobuf::{Field, Malformed, Reader};
+use crate::protobuf::{Field, Malformed, Reader};
 
 pub(super) fn read(message: &[u8]) -> Result<Taken, Malformed> {
     let mut taken = Taken::default();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Failure, Taken, Then, answer, said};
-use crate::otlp::protobuf::{Field, Reader};
+use crate::protobuf::{Field, Reader};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -140,7 +140,7 @@ mod tests {
 
     /// `Status { details: [Any { RetryInfo { retry_delay: 2.5 s } }] }`.
     fn details() -> String {
-        let mut to = crate::otlp::protobuf::Writer::default();
+        let mut to = crate::protobuf::Writer::default();
         to.uint(1, 14);
         to.message(3, |any| {
             any.bytes(1, b"type.googleapis.com/google.rpc.RetryInfo");

@@ -1,4 +1,4 @@
-//! The little of protobuf's wire format that OTLP needs: written into one buffer, read with bounds.
+//! The little of protobuf's wire format that OTLP and profiles need: written into one buffer, read with bounds.
 
 /// Wire types (protobuf, "Encoding").
 const VARINT: u32 = 0;
@@ -8,60 +8,60 @@ const FIXED32: u32 = 5;
 
 /// A message that is being written.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    pub(super) fn raw(&mut self, encoded: &[u8]) {
+    pub(crate) fn raw(&mut self, encoded: &[u8]) {
         self.0.extend_from_slice(encoded);
     }
 
     /// Left out if it is 0, as protobuf 3 has it.
-    pub(super) fn uint(&mut self, field: u32, value: u64) {
+    pub(crate) fn uint(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.variant_uint(field, value);
         }
     }
 
     /// Of a `oneof`, where 0 says which one it is.
-    pub(super) fn variant_uint(&mut self, field: u32, value: u64) {
+    pub(crate) fn variant_uint(&mut self, field: u32, value: u64) {
         self.tag(field, VARINT);
         self.varint(value);
     }
 
-    pub(super) fn fixed64(&mut self, field: u32, value: u64) {
+    pub(crate) fn fixed64(&mut self, field: u32, value: u64) {
         self.tag(field, FIXED64);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(super) fn double(&mut self, field: u32, value: f64) {
+    pub(crate) fn double(&mut self, field: u32, value: f64) {
         self.fixed64(field, value.to_bits());
     }
 
-    pub(super) fn fixed32(&mut self, field: u32, value: u32) {
+    pub(crate) fn fixed32(&mut self, field: u32, value: u32) {
         self.tag(field, FIXED32);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Left out if there are none.
-    pub(super) fn bytes(&mut self, field: u32, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, field: u32, value: &[u8]) {
         if !value.is_empty() {
             self.variant_bytes(field, value);
         }
     }
 
-    pub(super) fn variant_bytes(&mut self, field: u32, value: &[u8]) {
+    pub(crate) fn variant_bytes(&mut self, field: u32, value: &[u8]) {
         self.tag(field, BYTES);
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
@@ -69,7 +69,7 @@ impl Writer {
 
     /// A message within this one. Its length stands before it and is known behind it: one byte is kept free, and what was
     /// written moves on where that is too little.
-    pub(super) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+    pub(crate) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
         self.tag(field, BYTES);
         self.0.push(0);
         let start = self.0.len();
@@ -100,15 +100,15 @@ impl Writer {
 
 /// What was received is no protobuf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// A message of somebody else: its fields in order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
     /// Of a kind that nothing here has.
@@ -116,12 +116,12 @@ pub(super) enum Field<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 
     /// The next field with its number; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
         }
