@@ -320,8 +320,10 @@ mod panics {
     use axum::{Router, body::Body, routing::get};
     use http_body_util::BodyExt as _;
     use mainstay_core::{
+        lifecycle::{Drain, Lifecycle, component},
         middleware::{context::ContextLayer, recover::RecoverLayer},
         panics::log_all,
+        server::{Config, Server, Shape, Worker},
         task::Tasks,
     };
     use tower::ServiceExt as _;
@@ -399,6 +401,35 @@ mod panics {
         });
         assert!(blocking.await.is_err());
         check(&capture.line("a task panicked"), "in blocking work", Some(&capture.line("before")));
+    }
+
+    #[tokio::test]
+    async fn of_the_hook_of_a_component_has_its_place() {
+        let capture = Capture::start();
+        let failing = component("stock", |context| async move {
+            if context.component() == "stock" {
+                panic!("in a hook");
+            }
+            Ok(())
+        });
+        let run = Lifecycle::new().with(failing).run_with(futures_util::stream::pending());
+        assert!(tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().is_err());
+        check(&capture.line("a task panicked"), "in a hook", None);
+    }
+
+    #[tokio::test]
+    async fn of_a_worker_of_the_server_has_its_place() {
+        let capture = Capture::start();
+        let mut config = Config::default();
+        config.address = "127.0.0.1:0".parse().unwrap();
+        config.shape = Shape::PerCore;
+        config.workers = std::num::NonZeroUsize::new(1);
+        let server = Server::bind(&config).unwrap();
+        let (_drainer, drain) = Drain::channel();
+        let make = |_: Worker| -> Router { panic!("in a worker") };
+        let ended = tokio::time::timeout(Duration::from_secs(60), server.serve(make, drain)).await.unwrap();
+        assert_eq!(ended.failed_workers, 1);
+        check(&capture.line("a worker of the server panicked"), "in a worker", None);
     }
 
     #[test]
