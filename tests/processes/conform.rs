@@ -97,7 +97,8 @@ fn stand_ins(service: &str) -> ([String; 2], String) {
 #[tokio::test]
 async fn a_gateway_calls_as_promised() {
     let (dependencies, places) = stand_ins("catalog");
-    let arguments = ["--call-route=/products", "--call-post=POST=/products", "--only=CALL,DEADLINE.1,TRACE"];
+    let arguments =
+        ["--call-route=/products", "--call-post=POST=/products", "--only=CALL,DEADLINE.1,TRACE,METRIC"];
     let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
     conforms(&format!("{} --services gateway --set '{places}'", binary("shop").display()), &arguments).await;
 }
@@ -130,7 +131,7 @@ const DOOR: [&str; 11] = [
 fn all_but_what_the_door_lacks(report: &str) {
     let skipped: Vec<&str> =
         report.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
-    let lacking = ["DEADLINE.1.grpc", "HEALTH.3.service", "--dependency"];
+    let lacking = ["DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service", "--dependency"];
     let expected = |line: &&str| lacking.iter().any(|lacking| line.contains(lacking));
     assert!(skipped.iter().all(expected), "{skipped:#?}");
 }

@@ -128,8 +128,17 @@ async fn one_that_repeats_everything_and_passes_nothing_on() {
         "CALL.4.passed-on",
         "DEADLINE.1.gives-up",
         "DEADLINE.1.passed-on",
+        "TRACE.1.begun",
+        "TRACE.1.flags",
+        "TRACE.1.higher-version",
+        "TRACE.1.http2",
+        "TRACE.1.lines",
         "TRACE.1.malformed",
+        "TRACE.1.malformed-state",
         "TRACE.1.passed-on",
+        "TRACE.1.too-much",
+        "TRACE.1.whole",
+        "TRACE.4.made",
         "TRACE.4.passed-on",
     ];
     assert_eq!(of(&states, "failed"), failed, "{shown}");

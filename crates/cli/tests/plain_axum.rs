@@ -136,7 +136,9 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
         "LIMIT.2.shed",
         "METRIC.1.openmetrics",
         "METRIC.1.prometheus",
+        "METRIC.1.target",
         "METRIC.2.active",
+        "METRIC.2.http2",
         "METRIC.2.server",
         "METRIC.3.bounded",
         "TRACE.4.echo",
@@ -147,8 +149,16 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
     let passed = ["ERR.1.two-lengths", "LIMIT.1.continuation", "LIMIT.1.rapid-reset", "LIMIT.1.streams"];
     assert_eq!(of("passed"), passed, "{shown}");
     // No process was given, no gRPC method, no wrong setting, nothing that it calls.
-    let calls = ["CALL.", "TRACE.1", "TRACE.4.passed-on", "DEADLINE.1.passed-on", "DEADLINE.1.gives-up"];
-    let not_told = ["LIFE.", "DEADLINE.1.grpc", "HEALTH.3.service"];
+    let calls = [
+        "CALL.",
+        "TRACE.1",
+        "TRACE.4.passed-on",
+        "TRACE.4.made",
+        "METRIC.2.client",
+        "DEADLINE.1.passed-on",
+        "DEADLINE.1.gives-up",
+    ];
+    let not_told = ["LIFE.", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service"];
     for skipped in of("skipped") {
         assert!(calls.iter().chain(&not_told).any(|start| skipped.starts_with(start)), "{skipped}");
     }

@@ -9,13 +9,13 @@ use tokio::{
 
 use super::{
     check::{Check, Evidence, Finding, Miss, check},
-    problem::{TRACE_ID, Trace, problem},
-    settings::Route,
+    dependency::{RECOVERY, behave, calm, named, one, route, shown, taken},
+    problem::{Trace, problem},
     subject::{Subject, exchange, skipped},
     wire::{
         PATIENCE,
         http1::Request,
-        stand_in::{Call, Manner, StandIn},
+        stand_in::{Manner, StandIn},
     },
 };
 
@@ -32,24 +32,6 @@ pub(crate) static CHECKS: &[Check] = &[
         "a call ends with the deadline, at both sides",
         [CallRoute, Dependency],
         gives_up
-    ),
-    check!(
-        "TRACE.1.passed-on",
-        "a call continues the trace in a span of its own, with tracestate and baggage",
-        [CallRoute, Dependency],
-        trace_passed_on
-    ),
-    check!(
-        "TRACE.1.malformed",
-        "a malformed traceparent is not passed on, nor what came with it",
-        [CallRoute, Dependency],
-        malformed_trace
-    ),
-    check!(
-        "TRACE.4.passed-on",
-        "a call carries the request id that came in",
-        [CallRoute, Dependency],
-        request_id_passed_on
     ),
     check!(
         "CALL.2.safe",
@@ -110,9 +92,6 @@ pub(crate) static CHECKS: &[Check] = &[
 /// The field that says how often a request was sent before.
 const ATTEMPT: &str = "x-request-attempt";
 
-/// How long a service may avoid an endpoint that is well again.
-const RECOVERY: Duration = Duration::from_secs(20);
-
 /// How long it may take until a call that was given up has ended at the other side.
 const LET_GO: Duration = Duration::from_secs(2);
 
@@ -161,100 +140,6 @@ async fn gives_up(subject: &Subject) -> Finding {
         problem(answer, &[504], Trace::Sent)?;
         one(&calls)?;
         if let_go { Ok(()) } else { Err("the call is still open at the dependency".to_owned()) }
-    })
-}
-
-async fn trace_passed_on(subject: &Subject) -> Finding {
-    calm(subject).await?;
-    let request =
-        route(subject)?.request().traced().with("tracestate", "conform=1").with("baggage", "shop=7");
-    let sent = subject.send(&request).await;
-    let calls = taken(subject);
-    let came = format!(
-        "{}; {}; {}",
-        named(&calls, "traceparent"),
-        named(&calls, "tracestate"),
-        named(&calls, "baggage")
-    );
-    let expected = format!("traceparent with {TRACE_ID} and another span; tracestate and baggage as sent");
-    Evidence::new(&sent.sent, expected, came).judge(calls.first().map_or_else(
-        || Err("no call came".to_owned()),
-        |call| {
-            let parent = call.field("traceparent").unwrap_or_default();
-            let parts: Vec<&str> = parent.split('-').collect();
-            let (trace, span) =
-                (parts.get(1).copied().unwrap_or_default(), parts.get(2).copied().unwrap_or_default());
-            let mut wrong = Vec::new();
-            if trace != TRACE_ID {
-                wrong.push(format!("the trace id is `{trace}`"));
-            }
-            if span.len() != 16 || sent.sent.contains(span) {
-                wrong.push(format!("the span id is `{span}`, no new one"));
-            }
-            for (name, value) in [("tracestate", "conform=1"), ("baggage", "shop=7")] {
-                // Others may have added theirs.
-                if !call.field(name).unwrap_or_default().contains(value) {
-                    wrong.push(format!("{name} lacks `{value}`"));
-                }
-            }
-            if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
-        },
-    ))
-}
-
-/// W3C Trace Context section 3.2 and 4.3: what is malformed is as if it were not there.
-async fn malformed_trace(subject: &Subject) -> Finding {
-    calm(subject).await?;
-    let upper = TRACE_ID.to_uppercase();
-    let bad = [
-        format!("00-{upper}-00f067aa0ba902b7-01"),
-        format!("ff-{TRACE_ID}-00f067aa0ba902b7-01"),
-        format!("00-{TRACE_ID}-0000000000000000-01"),
-        format!("00-{TRACE_ID}-00f067aa0ba902b7-01-more"),
-        "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
-    ];
-    let mut evidence = Evidence::default();
-    for traceparent in &bad {
-        let request =
-            route(subject)?.request().with("traceparent", traceparent).with("tracestate", "conform=1");
-        let sent = subject.send(&request).await;
-        let calls = taken(subject);
-        let came = format!("{}; {}", named(&calls, "traceparent"), named(&calls, "tracestate"));
-        let expected = "a traceparent of another trace, well-formed; no tracestate";
-        let found = Evidence::new(&sent.sent, expected, came).judge(calls.first().map_or_else(
-            || Err("no call came".to_owned()),
-            |call| {
-                let parent = call.field("traceparent").unwrap_or_default();
-                let trace = parent.split('-').nth(1).unwrap_or_default();
-                let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-                if trace.len() != 32 || !trace.chars().all(hex) || trace.chars().all(|c| c == '0') {
-                    Err(format!("`{parent}` is no traceparent"))
-                } else if trace.eq_ignore_ascii_case(TRACE_ID) {
-                    Err("the trace of the malformed traceparent goes on".to_owned())
-                } else if call.field("tracestate").unwrap_or_default().contains("conform=1") {
-                    Err("tracestate was passed on without its traceparent".to_owned())
-                } else {
-                    Ok(())
-                }
-            },
-        ));
-        evidence = found?;
-    }
-    Ok(evidence)
-}
-
-async fn request_id_passed_on(subject: &Subject) -> Finding {
-    calm(subject).await?;
-    let id = "conform-5f1c2d";
-    let sent = subject.send(&route(subject)?.request().with("x-request-id", id)).await;
-    let calls = taken(subject);
-    Evidence::new(sent.sent, format!("x-request-id: {id}"), named(&calls, "x-request-id")).judge(match calls
-        .first()
-        .and_then(|call| call.field("x-request-id"))
-    {
-        Some(found) if found == id => Ok(()),
-        Some(found) => Err(format!("it is `{found}`")),
-        None => Err("the call carries none".to_owned()),
     })
 }
 
@@ -416,35 +301,6 @@ async fn attempt_passed_on(subject: &Subject) -> Finding {
     })
 }
 
-/// Brings the dependency and the service's opinion of it back to good.
-async fn calm(subject: &Subject) -> Result<(), Miss> {
-    let request = route(subject)?.request();
-    behave(subject, Manner::Answer);
-    let began = Instant::now();
-    loop {
-        let answer = subject.send(&request).await;
-        let calls = taken(subject);
-        if answer.came.as_ref().is_ok_and(|answer| answer.is_success()) {
-            return Ok(());
-        }
-        if began.elapsed() > RECOVERY {
-            let came = format!("{}; {}", answer.shown(), shown(&calls));
-            if subject.dependencies.iter().any(StandIn::has_answered) {
-                let expected = format!("2xx within {RECOVERY:?} after the dependency was well again");
-                let evidence = Evidence::new(&answer.sent, expected, came);
-                return Err(Miss::Failed {
-                    evidence,
-                    why: "it did not recover from an earlier check".to_owned(),
-                });
-            }
-            return Err(skipped(format!(
-                "--call-route has to answer 2xx when the dependency answers 200 `{{}}`: {came}"
-            )));
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
-}
-
 async fn calm_if_told_how(subject: &Subject) -> Result<(), Miss> {
     if subject.settings.call_route.is_some() {
         calm(subject).await?;
@@ -470,45 +326,8 @@ async fn many(subject: &Subject, count: usize) -> Result<usize, Miss> {
     Ok(failed)
 }
 
-fn route(subject: &Subject) -> Result<&Route, Miss> {
-    subject.settings.call_route.as_ref().ok_or_else(|| skipped("needs --call-route"))
-}
-
 fn broken_one(subject: &Subject) -> Result<&StandIn, Miss> {
     subject.dependencies.first().ok_or_else(|| skipped("needs --dependency (twice)"))
-}
-
-fn behave(subject: &Subject, manner: Manner) {
-    for dependency in &subject.dependencies {
-        dependency.behave(manner);
-    }
-}
-
-/// The calls at all endpoints since the last time.
-fn taken(subject: &Subject) -> Vec<Call> {
-    subject.dependencies.iter().flat_map(StandIn::take).collect()
-}
-
-fn one(calls: &[Call]) -> Result<(), String> {
-    if calls.len() == 1 { Ok(()) } else { Err(format!("{} came", shown(calls))) }
-}
-
-/// How many, and what the first few are.
-fn shown(calls: &[Call]) -> String {
-    let first: Vec<String> =
-        calls.iter().take(4).map(|call| format!("{} {}", call.method, call.target)).collect();
-    match calls.len() {
-        0 => "no call".to_owned(),
-        1 => first.concat(),
-        count => format!("{count} calls ({})", first.join(", ")),
-    }
-}
-
-fn named(calls: &[Call], field: &str) -> String {
-    match calls.first() {
-        None => "no call".to_owned(),
-        Some(call) => format!("{field}: {}", call.field(field).unwrap_or_else(|| "(none)".to_owned())),
-    }
 }
 
 /// The grammar of `grpc-timeout`: at most eight digits and a unit.

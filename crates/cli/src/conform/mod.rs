@@ -1,16 +1,18 @@
 //! `mainstay conform URL`: the service contract as a black-box suite.
 //!
 //! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
-//! [`health`], [`errors`], [`deadline`], [`limit`], [`telemetry`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
+//! [`health`], [`errors`], [`deadline`], [`limit`], [`trace`], [`metric`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
 //! time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
 
 mod call;
 mod check;
 mod deadline;
+mod dependency;
 mod errors;
 mod health;
 mod life;
 mod limit;
+mod metric;
 mod need;
 mod options;
 mod peers;
@@ -20,8 +22,8 @@ mod report;
 mod runner;
 mod settings;
 mod subject;
-mod telemetry;
 pub(crate) mod text;
+mod trace;
 pub(crate) mod units;
 pub(crate) mod wire;
 
@@ -50,7 +52,8 @@ fn checks() -> Vec<&'static Check> {
         errors::CHECKS,
         deadline::CHECKS,
         limit::CHECKS,
-        telemetry::CHECKS,
+        trace::CHECKS,
+        metric::CHECKS,
         call::CHECKS,
         life::CHECKS,
     ]

@@ -7,6 +7,9 @@ use super::wire::http1::{Answer, Request};
 /// The trace id that the suite sends, and expects to find in the answer.
 pub(crate) const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
+/// The span id that the suite sends.
+pub(crate) const SPAN_ID: &str = "00f067aa0ba902b7";
+
 /// How the trace id is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
@@ -20,7 +23,7 @@ impl Request {
     /// Adds the `traceparent` (W3C Trace Context section 3.2) that [`Trace::Sent`] looks for.
     #[must_use]
     pub(crate) fn traced(self) -> Self {
-        self.with("traceparent", &format!("00-{TRACE_ID}-00f067aa0ba902b7-01"))
+        self.with("traceparent", &format!("00-{TRACE_ID}-{SPAN_ID}-01"))
     }
 }
 

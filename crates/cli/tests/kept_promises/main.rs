@@ -1,6 +1,7 @@
 //! The suite passes a service that keeps its promises, and finds each single one that is broken.
 #![allow(clippy::disallowed_methods, reason = "a test owns its tasks by owning its process")]
 
+mod call;
 mod metrics;
 mod service;
 
@@ -39,7 +40,7 @@ async fn free_port() -> u16 {
 
 /// Runs the suite on a service that breaks the promise `fault`, or none.
 async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<String, String>, String) {
-    let (main, admin) = (free_port().await, free_port().await);
+    let (main, admin, dependency) = (free_port().await, free_port().await, free_port().await);
     let this = std::env::current_exe().expect("a test has a path");
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kept-{main}.json"));
     let run = Command::new(env!("CARGO_BIN_EXE_mainstay"))
@@ -62,11 +63,13 @@ async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<
         .args(["--json-route=POST=/orders", "--json-body={\"quantity\": 1}", "--default-deadline=2s"])
         .args(["--header-timeout=1s", "--grpc-service=service.Slow", "--slow-grpc=service.Slow/Call"])
         .args(["--bad-config=SERVICE_SERVER__ADDRESS=nonsense", "--bad-config=SERVICE_DRAIN__TIMEOUT=soon"])
+        .arg(format!("--dependency=http://127.0.0.1:{dependency}"))
         .arg("--json")
         .arg(&json)
         .args(arguments)
         .env("SERVICE_MAIN", main.to_string())
         .env("SERVICE_ADMIN", admin.to_string())
+        .env("SERVICE_DEPENDENCY", dependency.to_string())
         .env("SERVICE_BREAKS", fault)
         .env("SERVICE_DELAY_MS", delay.as_millis().to_string())
         .stdin(Stdio::null())
@@ -93,10 +96,10 @@ async fn a_service_that_keeps_its_promises_passes_every_check_that_hyper_lets_it
     // hyper answers these itself, before a service sees a request, and with an empty body.
     let by_hyper = ["ERR.1.header-bytes", "ERR.1.header-count", "ERR.1.long-target"];
     assert_eq!(of(&states, "failed"), by_hyper, "{shown}");
-    // It calls nobody.
+    // It calls nobody as the contract wants it.
     let skipped: Vec<&str> =
         shown.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
-    assert!(skipped.iter().all(|line| line.contains("--dependency")), "{skipped:#?}");
+    assert!(skipped.iter().all(|line| line.contains("--call-")), "{skipped:#?}");
 }
 
 #[tokio::test]
@@ -123,6 +126,9 @@ async fn each_broken_promise_is_found_by_its_check() {
         ("eof", "METRIC.1.openmetrics"),
         ("uncounted", "METRIC.2.server"),
         ("active", "METRIC.2.active"),
+        ("no-target", "METRIC.1.target"),
+        ("http2-uncounted", "METRIC.2.http2"),
+        ("grpc-uncounted", "METRIC.2.grpc"),
         ("paths", "METRIC.3.bounded"),
     ] {
         let only = ["--only", check];
@@ -131,6 +137,36 @@ async fn each_broken_promise_is_found_by_its_check() {
         assert_eq!(of(&broken.0, "failed"), [check], "{fault}: {}", broken.1);
         assert_eq!(of(&kept.0, "passed"), [check], "no fault: {}", kept.1);
     }
+}
+
+/// Of the calls that it makes the service keeps and breaks what is promised of their trace, and of what is counted.
+#[tokio::test]
+async fn each_broken_promise_about_calls_is_found_by_its_checks() {
+    let arguments = ["--call-route=/call", "--only=TRACE,METRIC.2"];
+    let (kept, shown) = conform("", Duration::ZERO, &arguments).await;
+    assert_eq!(of(&kept, "passed").len(), kept.len(), "{shown}");
+    for (fault, checks) in [
+        ("http2-untraced", &["TRACE.1.http2"][..]),
+        ("no-random", &["TRACE.1.flags"]),
+        ("any-flag", &["TRACE.1.flags"]),
+        ("only-00", &["TRACE.1.higher-version"]),
+        ("one-line", &["TRACE.1.http2", "TRACE.1.lines"]),
+        ("short", &["TRACE.1.whole"]),
+        ("cut", &["TRACE.1.too-much"]),
+        ("state-alone", &["TRACE.1.begun", "TRACE.1.malformed"]),
+        ("one-trace", &["TRACE.1.begun"]),
+        ("any-parent", &["TRACE.1.malformed"]),
+        ("any-state", &["TRACE.1.malformed-state"]),
+        ("no-id", &["TRACE.4.made", "TRACE.4.passed-on"]),
+        ("another-id", &["TRACE.4.made"]),
+        ("calls-uncounted", &["METRIC.2.client", "METRIC.2.client-error"]),
+        ("no-error", &["METRIC.2.client-error"]),
+    ] {
+        let (states, shown) = conform(fault, Duration::ZERO, &arguments).await;
+        assert_eq!(of(&states, "failed"), checks, "{fault}: {shown}");
+    }
+    let (states, shown) = conform("same-span", Duration::ZERO, &arguments).await;
+    assert!(of(&states, "failed").contains(&"TRACE.1.passed-on"), "{shown}");
 }
 
 #[tokio::test]

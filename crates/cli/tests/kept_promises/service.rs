@@ -36,7 +36,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::metrics::Metrics;
+use super::{call, metrics::Metrics};
 
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,13 +44,16 @@ const SLOW: Duration = Duration::from_millis(1_500);
 const CAPACITY: usize = 64;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What a request without an id, or with a malformed one, gets.
+pub(crate) const MADE_ID: &str = "5f1c2e00-0000-4000-8000-000000000000";
+
 #[derive(Debug, Clone)]
-struct Shared {
-    fault: String,
+pub(crate) struct Shared {
+    pub(crate) fault: String,
     ready: Arc<AtomicBool>,
     in_flight: Arc<AtomicUsize>,
     draining: watch::Receiver<bool>,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -59,7 +62,7 @@ struct Order {
 }
 
 impl Shared {
-    fn has(&self, fault: &str) -> bool {
+    pub(crate) fn has(&self, fault: &str) -> bool {
         self.fault == fault
     }
 
@@ -175,7 +178,7 @@ fn probes(shared: &Shared) -> Router {
 /// METRIC 1: in the format that is asked for.
 fn exposition(shared: &Shared, fields: &HeaderMap) -> Response {
     let accept = fields.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let mut text = shared.metrics.text();
+    let mut text = shared.metrics.text(!shared.has("no-target"));
     let kind = if accept.contains("openmetrics") {
         if !shared.has("eof") {
             text.push_str("# EOF\n");
@@ -190,7 +193,9 @@ fn exposition(shared: &Shared, fields: &HeaderMap) -> Response {
 }
 
 fn routes(shared: Shared) -> Router {
+    let calling = shared.clone();
     Router::new()
+        .route("/call", get(move |request: Request| call::call(calling, request)))
         .route("/products", get(async || "[]"))
         .route("/orders", post(async |Json(order): Json<Order>| order.quantity.to_string()))
         .route(
@@ -288,13 +293,23 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// The whole stack in one function: a fixture is read once.
-async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let (version, path) = (request.version(), request.uri().path().to_owned());
+    let started = Instant::now();
     let is_grpc = request.headers().get("content-type").is_some_and(|value| value == "application/grpc");
     let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok()?.get(3..35));
     let trace = trace.map_or_else(|| "ab".repeat(16), str::to_owned);
     let id = request_id(&shared, request.headers());
+    request.headers_mut().insert("x-request-id", id.clone());
     let answer = counted(&shared, request, next).await;
+    if is_grpc && !shared.has("grpc-uncounted") {
+        let code = match answer.status() {
+            StatusCode::OK => "OK",
+            StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
+            _ => "UNIMPLEMENTED",
+        };
+        shared.metrics.count_grpc(path.trim_start_matches('/'), code, started.elapsed());
+    }
 
     if is_grpc && !answer.status().is_success() {
         return grpc_status(match answer.status() {
@@ -315,13 +330,15 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
 /// METRIC 2 and 3.
 async fn counted(shared: &Shared, request: Request, next: Next) -> Response {
     let (method, path, started) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let version = request.version();
     shared.in_flight.fetch_add(1, SeqCst);
     shared.metrics.begin(&method);
     let answer = stack(shared, request, next).await;
     if !shared.has("active") {
         shared.metrics.end(&method);
     }
-    if !shared.has("uncounted") {
+    let is_left_out = shared.has("http2-uncounted") && version == Version::HTTP_2;
+    if !shared.has("uncounted") && !is_left_out {
         let path = if shared.has("paths") { path.as_str() } else { "" };
         shared.metrics.count(&method, answer.status().as_u16(), path, started.elapsed());
     }
@@ -336,7 +353,7 @@ fn request_id(shared: &Shared, fields: &HeaderMap) -> HeaderValue {
         shared.has("any-id") || (id.len() <= 128 && id.as_bytes().iter().all(is_safe))
     };
     let came = fields.get("x-request-id").filter(is_good).filter(|_| !shared.has("own-id"));
-    came.cloned().unwrap_or_else(|| HeaderValue::from_static("5f1c2e00-0000-4000-8000-000000000000"))
+    came.cloned().unwrap_or_else(|| HeaderValue::from_static(MADE_ID))
 }
 
 async fn stack(shared: &Shared, request: Request, next: Next) -> Response {
