@@ -10,7 +10,8 @@ use super::{
     text::{SHOWN, printable},
 };
 
-/// One line of the tables in `life`, `health`, `errors`, `deadline`, `limit`, `trace`, `metric` and `call`.
+/// One line of the tables in `life`, `health`, `errors`, `deadline`, `limit`, `trace`, `spans`, `request_id`,
+/// `metric` and `call`.
 pub(crate) struct Check {
     /// `FAMILY.NUMBER.name`: the first two parts are the clause, the whole is unique and never changes.
     pub(crate) id: &'static str,

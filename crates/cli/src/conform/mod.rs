@@ -1,8 +1,8 @@
 //! `mainstay conform URL`: the service contract as a black-box suite.
 //!
 //! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
-//! [`health`], [`errors`], [`deadline`], [`limit`], [`trace`], [`metric`], [`call`] and [`life`], runs each check against the [`subject`] in bounded
-//! time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
+//! [`health`], [`errors`], [`deadline`], [`limit`], [`trace`], [`spans`], [`request_id`], [`metric`], [`call`] and [`life`], runs each
+//! check against the [`subject`] in bounded time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
 
 mod call;
 mod check;
@@ -19,8 +19,10 @@ mod peers;
 mod problem;
 mod process;
 mod report;
+mod request_id;
 mod runner;
 mod settings;
+mod spans;
 mod subject;
 pub(crate) mod text;
 mod trace;
@@ -53,6 +55,8 @@ fn checks() -> Vec<&'static Check> {
         deadline::CHECKS,
         limit::CHECKS,
         trace::CHECKS,
+        spans::CHECKS,
+        request_id::CHECKS,
         metric::CHECKS,
         call::CHECKS,
         life::CHECKS,

@@ -27,6 +27,7 @@ pub(crate) enum Need {
     CallPost,
     Dependency,
     Dependencies,
+    Otlp,
 }
 
 impl Need {
@@ -54,6 +55,7 @@ impl Need {
             Self::CallPost => "--call-post",
             Self::Dependency => "--dependency",
             Self::Dependencies => "--dependency (twice)",
+            Self::Otlp => "--otlp",
         }
     }
 
@@ -80,6 +82,7 @@ impl Need {
             Self::CallPost => settings.call_post.is_some(),
             Self::Dependency => !settings.dependencies.is_empty(),
             Self::Dependencies => settings.dependencies.len() > 1,
+            Self::Otlp => settings.otlp.is_some(),
         }
     }
 }

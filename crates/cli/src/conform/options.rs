@@ -107,6 +107,11 @@ pub(crate) struct Options {
     #[serde(default)]
     pub(crate) dependency: Vec<Endpoint>,
 
+    /// Where the service sends its spans by OTLP over HTTP, `http://HOST:PORT`: the suite itself listens there. What
+    /// --command starts is told so by the variables that SDKs of OpenTelemetry read
+    #[arg(long, value_name = "URL", help_heading = "Calls")]
+    pub(crate) otlp: Option<Endpoint>,
+
     /// The service speaks gRPC on its main listener
     #[arg(long, help_heading = "gRPC")]
     #[serde(default)]
@@ -202,6 +207,7 @@ impl Options {
             panic_route: self.panic_route.or(weaker.panic_route),
             json_route: self.json_route.or(weaker.json_route),
             json_body: self.json_body.or(weaker.json_body),
+            otlp: self.otlp.or(weaker.otlp),
             grpc: self.grpc || weaker.grpc,
             grpc_service: self.grpc_service.or(weaker.grpc_service),
             slow_grpc: self.slow_grpc.or(weaker.slow_grpc),

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) call_route: Option<Route>,
     pub(crate) call_post: Option<Route>,
     pub(crate) dependencies: Vec<Endpoint>,
+    pub(crate) otlp: Option<Endpoint>,
     pub(crate) overload: Option<usize>,
     pub(crate) timeout: Duration,
 }
@@ -84,6 +85,7 @@ impl Settings {
             call_route: options.call_route.clone(),
             call_post: options.call_post.clone(),
             dependencies: options.dependency.clone(),
+            otlp: options.otlp.clone(),
             overload: options.overload,
             timeout: or(options.timeout, 60),
         };

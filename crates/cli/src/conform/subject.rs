@@ -14,6 +14,7 @@ use super::{
     wire::{
         Endpoint, PATIENCE, Trouble,
         http1::{Answer, Connection, Request},
+        otlp::Collector,
         stand_in::StandIn,
     },
 };
@@ -27,6 +28,8 @@ pub(crate) struct Subject {
     pub(crate) settings: Settings,
     /// Where the service finds what it calls.
     pub(crate) dependencies: Vec<StandIn>,
+    /// Where it sends its spans.
+    pub(crate) collector: Option<Collector>,
     process: Mutex<Option<Process>>,
 }
 
@@ -45,7 +48,11 @@ impl Subject {
         for at in &settings.dependencies {
             dependencies.push(StandIn::listen(at).await?);
         }
-        Ok(Self { settings, dependencies, process: Mutex::new(process) })
+        let collector = match &settings.otlp {
+            Some(at) => Some(Collector::listen(at).await?),
+            None => None,
+        };
+        Ok(Self { settings, dependencies, collector, process: Mutex::new(process) })
     }
 
     pub(crate) fn main(&self) -> &Endpoint {
@@ -134,7 +141,9 @@ impl Subject {
     }
 
     pub(crate) async fn start(&self, command: &[String], environment: &[Assignment]) -> Result<(), String> {
-        let started = Started::start(command, environment)?;
+        let told = self.collector.iter().flat_map(Collector::environment);
+        let environment: Vec<Assignment> = told.chain(environment.iter().cloned()).collect();
+        let started = Started::start(command, &environment)?;
         *self.process.lock().await = Some(Process::Started(Box::new(started)));
         Ok(())
     }

@@ -5,6 +5,8 @@ pub(crate) mod frame;
 pub(crate) mod grpc;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod otlp;
+mod protobuf;
 pub(crate) mod stand_in;
 
 use std::{io, str::FromStr, time::Duration};

@@ -160,7 +160,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> Result<(), Trouble> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
-        let call = read_call(&mut stream, &mut buffer).await?;
+        let (call, _) = read_call(&mut stream, &mut buffer).await?;
         match state.note(call) {
             Manner::Answer => {
                 let answer =
@@ -201,8 +201,11 @@ async fn hang(mut stream: TcpStream, state: &State) -> io::Result<()> {
     Ok(())
 }
 
-/// A whole request, as RFC 9112 section 3 says.
-async fn read_call(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Call, Trouble> {
+/// A whole request with its body, as RFC 9112 section 3 says.
+pub(super) async fn read_call(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> Result<(Call, Vec<u8>), Trouble> {
     let end = loop {
         match buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             Some(end) => break end,
@@ -217,8 +220,8 @@ async fn read_call(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Call,
         return Err(malformed("a request line", &head));
     };
     let call = Call { method: method.to_owned(), target: target.to_owned(), fields: fields(lines)? };
-    read_framed(stream, buffer, &call.fields).await?;
-    Ok(call)
+    let body = read_framed(stream, buffer, &call.fields).await?;
+    Ok((call, body.unwrap_or_default()))
 }
 
 #[cfg(test)]
