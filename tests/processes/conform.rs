@@ -30,7 +30,7 @@ async fn conform(arguments: &[String]) -> Output {
 
 /// Runs the suite on `command`, which is started with free ports; all that was asked for must pass. Gives the report.
 async fn conforms(command: &str, arguments: &[&str]) -> String {
-    let [main, admin] = free_ports();
+    let [main, admin, collector] = free_ports();
     let settings = format!(
         "{command} --set server.address=127.0.0.1:{main} --set admin.address=127.0.0.1:{admin} \
          --set drain.delay=1s --set drain.timeout=5s --set server.bounds.header_read=2s \
@@ -41,6 +41,7 @@ async fn conforms(command: &str, arguments: &[&str]) -> String {
         format!("http://127.0.0.1:{main}"),
         format!("--admin=http://127.0.0.1:{admin}"),
         format!("--command={settings}"),
+        format!("--otlp=http://127.0.0.1:{collector}"),
         "--drain-delay=1s".into(),
         "--drain-timeout=5s".into(),
         "--header-timeout=2s".into(),

@@ -12,17 +12,23 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::service::{MADE_ID, Shared};
+use super::{
+    service::{MADE_ID, Shared},
+    spans::{CLIENT, Own, Span},
+};
 
 /// Calls the dependency, once.
 pub(crate) async fn call(shared: Shared, request: Request) -> Result<Bytes, StatusCode> {
     let fields = along(&shared, request.version(), request.headers());
     let started = Instant::now();
+    let traceparent = fields["traceparent"].to_str().expect("is text").to_owned();
     let called = ask(fields).await.map_err(|_| StatusCode::BAD_GATEWAY);
     if !shared.has("calls-uncounted") {
         let error = if called.is_ok() || shared.has("no-error") { "" } else { "connection_closed" };
         shared.metrics.count_call(called.is_ok(), error, started.elapsed());
     }
+    let own = request.extensions().get::<Own>().map(|own| own.0.clone()).unwrap_or_default();
+    span(&shared, &traceparent, own, called.is_ok());
     called
 }
 
@@ -39,6 +45,25 @@ async fn ask(fields: HeaderMap) -> Result<Bytes, Box<dyn std::error::Error + Sen
         return Err(answer.status().to_string().into());
     }
     Ok(answer.into_body().collect().await?.to_bytes())
+}
+
+/// TRACE 2: of the one attempt.
+fn span(shared: &Shared, traceparent: &str, own: String, is_answered: bool) {
+    let parts: Vec<&str> = traceparent.split('-').collect();
+    let id = if shared.has("other-span") { "00000000000000aa" } else { parts[2] };
+    let mut attributes = vec![
+        ("http.request.method", "GET".to_owned()),
+        ("server.address", "dependency".to_owned()),
+        ("url.full", "http://dependency/items".to_owned()),
+    ];
+    if is_answered {
+        attributes.push(("http.response.status_code", "200".to_owned()));
+    } else if !shared.has("no-error-type") {
+        attributes.push(("error.type", "connection_closed".to_owned()));
+    }
+    let parent = if shared.has("lonely-span") { String::new() } else { own };
+    let (trace, name) = (parts[1].to_owned(), "GET".to_owned());
+    Span { trace, id: id.to_owned(), parent, name, kind: CLIENT, attributes }.send();
 }
 
 /// TRACE 1 and 4.
@@ -95,7 +120,7 @@ fn along(shared: &Shared, version: Version, came: &HeaderMap) -> HeaderMap {
 }
 
 /// Trace, span and flags of what is a `traceparent`.
-fn read<'a>(shared: &Shared, field: &'a str) -> Option<(&'a str, &'a str, u8)> {
+pub(crate) fn read<'a>(shared: &Shared, field: &'a str) -> Option<(&'a str, &'a str, u8)> {
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let parts: Vec<&str> = field.split('-').collect();
     let [version, trace, span, flags, more @ ..] = &parts[..] else { return None };
@@ -144,7 +169,7 @@ fn members_within(list: &str, most: usize) -> String {
 }
 
 /// Never zero, and never the same twice.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0) | 1
 }

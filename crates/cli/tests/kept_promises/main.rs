@@ -4,6 +4,7 @@
 mod call;
 mod metrics;
 mod service;
+mod spans;
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,8 @@ async fn free_port() -> u16 {
 
 /// Runs the suite on a service that breaks the promise `fault`, or none.
 async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<String, String>, String) {
-    let (main, admin, dependency) = (free_port().await, free_port().await, free_port().await);
+    let (main, admin) = (free_port().await, free_port().await);
+    let (dependency, collector) = (free_port().await, free_port().await);
     let this = std::env::current_exe().expect("a test has a path");
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kept-{main}.json"));
     let run = Command::new(env!("CARGO_BIN_EXE_mainstay"))
@@ -64,6 +66,7 @@ async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<
         .args(["--header-timeout=1s", "--grpc-service=service.Slow", "--slow-grpc=service.Slow/Call"])
         .args(["--bad-config=SERVICE_SERVER__ADDRESS=nonsense", "--bad-config=SERVICE_DRAIN__TIMEOUT=soon"])
         .arg(format!("--dependency=http://127.0.0.1:{dependency}"))
+        .arg(format!("--otlp=http://127.0.0.1:{collector}"))
         .arg("--json")
         .arg(&json)
         .args(arguments)
@@ -157,6 +160,12 @@ async fn each_broken_promise_about_calls_is_found_by_its_checks() {
         ("one-trace", &["TRACE.1.begun"]),
         ("any-parent", &["TRACE.1.malformed"]),
         ("any-state", &["TRACE.1.malformed-state"]),
+        ("span-name", &["TRACE.2.server"]),
+        ("no-route", &["TRACE.2.server"]),
+        ("no-parent", &["TRACE.2.server"]),
+        ("lonely-span", &["TRACE.2.client"]),
+        ("other-span", &["TRACE.2.attempt", "TRACE.2.client"]),
+        ("no-error-type", &["TRACE.2.attempt"]),
         ("no-id", &["TRACE.4.made", "TRACE.4.passed-on"]),
         ("another-id", &["TRACE.4.made"]),
         ("calls-uncounted", &["METRIC.2.client", "METRIC.2.client-error"]),

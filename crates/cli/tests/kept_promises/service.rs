@@ -17,7 +17,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Version, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -36,7 +36,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{call, metrics::Metrics};
+use super::{
+    call,
+    metrics::Metrics,
+    spans::{Own, SERVER, Span},
+};
 
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
@@ -301,7 +305,11 @@ async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -
     let trace = trace.map_or_else(|| "ab".repeat(16), str::to_owned);
     let id = request_id(&shared, request.headers());
     request.headers_mut().insert("x-request-id", id.clone());
+    let own = format!("{:016x}", call::random());
+    request.extensions_mut().insert(Own(own.clone()));
+    let (method, fields) = (request.method().clone(), request.headers().clone());
     let answer = counted(&shared, request, next).await;
+    span(&shared, &method, &path, &fields, own, answer.status());
     if is_grpc && !shared.has("grpc-uncounted") {
         let code = match answer.status() {
             StatusCode::OK => "OK",
@@ -325,6 +333,24 @@ async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+/// TRACE 2. No route here has a parameter: the path is the template.
+fn span(shared: &Shared, method: &Method, path: &str, fields: &HeaderMap, id: String, status: StatusCode) {
+    let traceparent = fields.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some((trace, parent, _)) = call::read(shared, traceparent) else { return };
+    let parent = if shared.has("no-parent") { "" } else { parent };
+    let name = if shared.has("span-name") { path.to_owned() } else { format!("{method} {path}") };
+    let mut attributes = vec![
+        ("http.request.method", method.to_string()),
+        ("url.scheme", "http".to_owned()),
+        ("url.path", path.to_owned()),
+        ("http.response.status_code", status.as_str().to_owned()),
+    ];
+    if !shared.has("no-route") {
+        attributes.push(("http.route", path.to_owned()));
+    }
+    Span { trace: trace.to_owned(), id, parent: parent.to_owned(), name, kind: SERVER, attributes }.send();
 }
 
 /// METRIC 2 and 3.
