@@ -152,6 +152,7 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
     let calls = [
         "CALL.",
         "TRACE.1",
+        "TRACE.2",
         "TRACE.4.passed-on",
         "TRACE.4.made",
         "METRIC.2.client",

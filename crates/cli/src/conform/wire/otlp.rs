@@ -219,18 +219,18 @@ mod tests {
     use super::*;
 
     /// What protoc makes of a request with one span of one attribute of each kind that is read.
-    const REQUEST: &[u8] = b"\x0a\x62\x12\x60\x12\x5e\
+    const REQUEST: &[u8] = b"\x0a\x51\x12\x4f\x12\x4d\
         \x0a\x02\xab\x01\x12\x01\x07\x22\x01\x09\x2a\x05GET /\x30\x02\x39........\
         \x4a\x08\x0a\x01t\x12\x03\x0a\x01x\
         \x4a\x07\x0a\x01b\x12\x02\x10\x01\
         \x4a\x08\x0a\x01i\x12\x03\x18\xc8\x01\
-        \x4a\x10\x0a\x01d\x12\x0b\x21\0\0\0\0\0\0\xf8\x3f\x0a\0\
+        \x4a\x0e\x0a\x01d\x12\x09\x21\0\0\0\0\0\0\xf8\x3f\
         \x7a\x02\x18\x01";
 
     #[test]
     fn spans_are_read_and_what_is_cut_off_is_malformed() {
         let spans = read(REQUEST).unwrap();
-        let attributes = [("b", "true"), ("d", ""), ("i", "200"), ("t", "x")];
+        let attributes = [("b", "true"), ("d", "1.5"), ("i", "200"), ("t", "x")];
         let expected = Span {
             trace: "ab01".to_owned(),
             id: "07".to_owned(),
