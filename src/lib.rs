@@ -36,6 +36,8 @@ mod settings;
 mod stack;
 
 pub use axum;
+#[cfg(feature = "auth")]
+pub use mainstay_auth as auth;
 pub use mainstay_client as client;
 pub use mainstay_core::{
     Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, metrics,

@@ -1,0 +1,88 @@
+//! Where a request has its token (RFC 6750 section 2.1), and where it must not have it.
+
+use http::{Request, header};
+
+use crate::Refusal;
+
+/// The bearer token of `request`.
+pub(super) fn token<B>(request: &Request<B>) -> Result<&str, Refusal> {
+    // RFC 9700 section 4.3.2: it would be in logs and histories. Found whatever else the request has.
+    if request.uri().query().is_some_and(has_token) {
+        return Err(Refusal::TokenInQuery);
+    }
+    let mut fields = request.headers().get_all(header::AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Err(Refusal::NoCredentials) };
+    if fields.next().is_some() {
+        return Err(Refusal::SeveralCredentials);
+    }
+    let bytes = field.as_bytes();
+    let end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
+    // RFC 9110 section 11.1: the name of a scheme has no case.
+    let (scheme, rest) = bytes.split_at(end);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Refusal::NoCredentials);
+    }
+    std::str::from_utf8(rest.trim_ascii()).map_err(|_| Refusal::NotAToken)
+}
+
+/// RFC 6750 section 2.3.
+fn has_token(query: &str) -> bool {
+    query.split('&').any(|pair| pair.split('=').next() == Some("access_token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(uri: &str, fields: &[&[u8]]) -> Result<String, Refusal> {
+        let mut request = Request::get(uri).body(()).unwrap();
+        for field in fields {
+            request.headers_mut().append("authorization", HeaderValue::from_bytes(field).unwrap());
+        }
+        token(&request).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn the_token_is_behind_the_scheme_whatever_its_case() {
+        for field in [&b"Bearer a.b.c"[..], b"bearer a.b.c", b"BEARER   a.b.c"] {
+            assert_eq!(read("/", &[field]).unwrap(), "a.b.c");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_no_token() {
+        assert_eq!(read("/", &[]), Err(Refusal::NoCredentials));
+        for field in ["Basic YTpi", "", "a.b.c", "Bearera.b.c", "DPoP a.b.c"] {
+            assert_eq!(read("/", &[field.as_bytes()]), Err(Refusal::NoCredentials));
+        }
+    }
+
+    #[test]
+    fn several_authorization_fields_are_refused() {
+        for second in [&b"Bearer a.b.c"[..], b"Bearer d.e.f", b"Basic YTpi", b""] {
+            assert_eq!(read("/", &[b"Bearer a.b.c", second]), Err(Refusal::SeveralCredentials));
+            assert_eq!(read("/", &[second, b"Bearer a.b.c"]), Err(Refusal::SeveralCredentials));
+        }
+    }
+
+    #[test]
+    fn tokens_in_query_strings_are_refused() {
+        for query in
+            ["access_token=a.b.c", "a=b&access_token=", "access_token", "access_token=a&access_token=b"]
+        {
+            assert_eq!(read(&format!("/x?{query}"), &[]), Err(Refusal::TokenInQuery));
+            assert_eq!(read(&format!("/x?{query}"), &[b"Bearer a.b.c"]), Err(Refusal::TokenInQuery));
+        }
+        assert_eq!(read("/x?my_access_token=a&b=access_token", &[b"Bearer a.b.c"]).unwrap(), "a.b.c");
+    }
+
+    #[test]
+    fn an_empty_token_and_one_that_is_no_text_are_tokens_that_are_none() {
+        assert_eq!(read("/", &[b"Bearer"]).unwrap(), "");
+        assert_eq!(read("/", &[b"Bearer "]).unwrap(), "");
+        assert_eq!(read("/", &[b"Bearer \xff"]), Err(Refusal::NotAToken));
+        assert_eq!(read("/", &[b"Bearer a.b.c, Bearer d.e.f"]).unwrap(), "a.b.c, Bearer d.e.f");
+    }
+}

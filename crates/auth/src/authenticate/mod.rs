@@ -1,0 +1,100 @@
+//! Who sends a request, found out before it is worked on.
+#![doc = include_str!("README.md")]
+
+mod answer;
+mod credentials;
+mod extract;
+mod future;
+
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use mainstay_core::{error::Protocol, middleware::FromBody};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use self::{answer::refused, extract::Anonymous};
+pub use self::{
+    extract::{Claims, Unauthenticated},
+    future::ResponseFuture,
+};
+use crate::{Principal, Refusal, Verifier};
+
+/// Layer of [`Authenticate`].
+#[derive(Debug, Clone)]
+pub struct AuthenticateLayer {
+    verifier: Verifier,
+    is_optional: bool,
+}
+
+impl AuthenticateLayer {
+    /// Lets in who has a token that `verifier` finds good.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Self {
+        Self { verifier, is_optional: false }
+    }
+
+    /// Also lets in who has no token at all; a bad one is refused all the same.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.is_optional = true;
+        self
+    }
+}
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Authenticate<S> {
+        Authenticate { inner, verifier: self.verifier.clone(), is_optional: self.is_optional }
+    }
+}
+
+/// Middleware that lets in who has a valid token, with the [`Principal`] among the extensions of the request.
+#[derive(Debug, Clone)]
+pub struct Authenticate<S> {
+    inner: S,
+    verifier: Verifier,
+    is_optional: bool,
+}
+
+impl<S, B, R> Service<Request<B>> for Authenticate<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: FromBody,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Request<B>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // Only we say who it is.
+        request.extensions_mut().remove::<Principal>();
+        let token = match credentials::token(&request) {
+            Ok(token) => token,
+            Err(Refusal::NoCredentials) if self.is_optional => {
+                request
+                    .extensions_mut()
+                    .insert(Anonymous(answer::challenge(&self.verifier, Refusal::NoCredentials)));
+                return ResponseFuture::called(self.inner.call(request));
+            }
+            Err(refusal) => {
+                let protocol = Protocol::of_request(&request);
+                return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
+            }
+        };
+        if let Some(principal) = self.verifier.known(token) {
+            request.extensions_mut().insert(principal);
+            return ResponseFuture::called(self.inner.call(request));
+        }
+        let token = token.to_owned();
+        let clone = self.inner.clone();
+        // What was readied goes with the request; the clone is not ready.
+        let inner = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::verifying(self.verifier.clone(), token, inner, request)
+    }
+}

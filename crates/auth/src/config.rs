@@ -1,0 +1,267 @@
+//! `auth` of the configuration.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use mainstay_core::config::{ByteSize, Duration, Findings, Secret, Section};
+use serde::{Deserialize, Serialize};
+
+use crate::keys::Url;
+pub use crate::keys::{Hmac, Rsa};
+
+/// `[auth]`: whose tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Names of this service in `aud`; one of them has to be there. None by default: each issuer then needs its own.
+    pub audience: Vec<String>,
+    /// `[auth.issuers.NAME]`: whose tokens are taken. None by default.
+    pub issuers: BTreeMap<String, Issuer>,
+    /// How far the clocks of issuers may be wrong. Default 30 s, at most 5 min.
+    pub leeway: Duration,
+    /// Longer tokens are refused unread. Default 8 KiB, at most 64 KiB.
+    pub max_token: ByteSize,
+    /// So many verified tokens are remembered; 0 for none. Default 8192, at most 1048576.
+    pub cache: usize,
+}
+
+/// `[auth.issuers.NAME]`. Keys come from one of `jwks`, `jwks_file`, `jwks_url` and `secret`; else from where the metadata of
+/// the issuer says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Issuer {
+    /// What stands in `iss`, byte for byte, such as `https://id.example`. Required.
+    pub issuer: String,
+    /// In place of `auth.audience`.
+    pub audience: Vec<String>,
+    /// Rules of RFC 9068 that its tokens need not keep. None by default.
+    pub relax: BTreeSet<Relaxation>,
+    /// The claim with the roles; with dots the way to it, such as `realm_access.roles`. Default `roles`.
+    pub roles: String,
+    /// The algorithm of RSA keys that name none. Default `RS256`.
+    pub rsa: Rsa,
+    /// The key set itself, as JSON.
+    pub jwks: Option<String>,
+    /// A file with the key set, which is watched.
+    pub jwks_file: Option<PathBuf>,
+    /// Where the key set is.
+    pub jwks_url: Option<String>,
+    /// A secret that is shared with the issuer, for HMAC. Secret.
+    pub secret: Option<Secret>,
+    /// With which HMAC. Default `HS256`.
+    pub secret_algorithm: Hmac,
+    /// Whether keys are also fetched without TLS from another machine. Default: false.
+    pub allow_http: bool,
+    /// Who may sign the certificate of the issuer, PEM. Default: the authorities of the platform.
+    pub ca_file: Option<PathBuf>,
+    /// Keys are fetched anew within this time, earlier where the issuer says so. Default 5 min.
+    pub refresh: Duration,
+    /// At most one fetch begins within this time, whoever wants which key. Default 5 s.
+    pub cool_down: Duration,
+    /// So long keys are used that can't be fetched anew. Default 24 h.
+    pub stale_limit: Duration,
+    /// For each document that is fetched. Default 5 s.
+    pub timeout: Duration,
+    /// A request with an unknown key waits this long for a fetch at most, and never beyond its deadline. Default 2 s.
+    pub wait: Duration,
+}
+
+/// A rule that the tokens of an issuer need not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Relaxation {
+    /// `typ` may also be `JWT` or missing. ID tokens then pass too, if their audience is right.
+    Typ,
+    /// `sub` may be missing.
+    Sub,
+    /// `client_id` may be missing.
+    ClientId,
+    /// `iat` may be missing.
+    Iat,
+    /// `jti` may be missing.
+    Jti,
+    /// Tokens with `cnf` are taken without the proof that they ask for: as if they were not bound.
+    Cnf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            audience: Vec::new(),
+            issuers: BTreeMap::new(),
+            leeway: Duration::from_secs(30),
+            max_token: ByteSize::from_kib(8),
+            cache: 8192,
+        }
+    }
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            audience: Vec::new(),
+            relax: BTreeSet::new(),
+            roles: "roles".to_owned(),
+            rsa: Rsa::default(),
+            jwks: None,
+            jwks_file: None,
+            jwks_url: None,
+            secret: None,
+            secret_algorithm: Hmac::default(),
+            allow_http: false,
+            ca_file: None,
+            refresh: Duration::from_secs(300),
+            cool_down: Duration::from_secs(5),
+            stale_limit: Duration::from_secs(24 * 3600),
+            timeout: Duration::from_secs(5),
+            wait: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Issuer {
+    /// The issuer with this `iss`, its keys from where its metadata says.
+    #[must_use]
+    pub fn new(issuer: impl Into<String>) -> Self {
+        Self { issuer: issuer.into(), ..Self::default() }
+    }
+
+    /// With these keys.
+    #[must_use]
+    pub fn with_jwks(mut self, jwks: impl Into<String>) -> Self {
+        self.jwks = Some(jwks.into());
+        self
+    }
+
+    /// With keys from there.
+    #[must_use]
+    pub fn with_jwks_url(mut self, url: impl Into<String>) -> Self {
+        self.jwks_url = Some(url.into());
+        self
+    }
+
+    /// With this secret.
+    #[must_use]
+    pub fn with_secret(mut self, secret: impl Into<Secret>, algorithm: Hmac) -> Self {
+        (self.secret, self.secret_algorithm) = (Some(secret.into()), algorithm);
+        self
+    }
+
+    /// Without these rules.
+    #[must_use]
+    pub fn relaxed(mut self, rules: impl IntoIterator<Item = Relaxation>) -> Self {
+        self.relax.extend(rules);
+        self
+    }
+}
+
+impl Config {
+    /// Takes no tokens yet; those that are for `audience` will do.
+    #[must_use]
+    pub fn new<A: Into<String>>(audience: impl IntoIterator<Item = A>) -> Self {
+        Self { audience: audience.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Takes the tokens of `issuer`, which the log calls `name`.
+    #[must_use]
+    pub fn with_issuer(mut self, name: impl Into<String>, issuer: Issuer) -> Self {
+        self.issuers.insert(name.into(), issuer);
+        self
+    }
+
+    /// What is wrong, by its key within `auth`: what was expected.
+    pub(crate) fn wrong(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let mut reject = |key: String, expected: &str| wrong.push((key, expected.to_owned()));
+        if self.leeway > Duration::from_secs(300) {
+            reject("leeway".to_owned(), "at most 5m");
+        }
+        if !(256..=64 << 10).contains(&self.max_token.get()) {
+            reject("max_token".to_owned(), "256B to 64KiB");
+        }
+        if self.cache > 1 << 20 {
+            reject("cache".to_owned(), "at most 1048576 tokens");
+        }
+        let mut seen = BTreeMap::new();
+        for (name, issuer) in &self.issuers {
+            let mut at = |key: &str, expected: &str| reject(format!("issuers.{name}.{key}"), expected);
+            issuer.wrong(&self.audience, &mut at);
+            if let Some(other) = seen.insert(&issuer.issuer, name) {
+                at("issuer", &format!("another issuer than that of `issuers.{other}`"));
+            }
+        }
+        wrong
+    }
+}
+
+impl Issuer {
+    fn wrong(&self, audience: &[String], reject: &mut impl FnMut(&str, &str)) {
+        if self.issuer.is_empty() {
+            reject("issuer", "what stands in `iss` of its tokens, such as `https://id.example`");
+        }
+        let audience = if self.audience.is_empty() { audience } else { &self.audience };
+        if audience.is_empty() || audience.iter().any(String::is_empty) {
+            reject("audience", "what stands in `aud` of tokens for this service, here or in `auth.audience`");
+        }
+        let sources = [
+            ("jwks", self.jwks.is_some()),
+            ("jwks_file", self.jwks_file.is_some()),
+            ("jwks_url", self.jwks_url.is_some()),
+            ("secret", self.secret.is_some()),
+        ];
+        if let Some((key, _)) = sources.iter().filter(|(_, is_set)| *is_set).nth(1) {
+            reject(key, "only one of `jwks`, `jwks_file`, `jwks_url` and `secret`");
+        }
+        let least = self.secret_algorithm.least();
+        if self.secret.as_ref().is_some_and(|secret| secret.expose().len() < least) {
+            reject("secret", &format!("at least {least} bytes"));
+        }
+        if let Some(url) = &self.jwks_url {
+            self.wrong_url("jwks_url", url, reject);
+        } else if !self.issuer.is_empty() && !sources.iter().any(|(_, is_set)| *is_set) {
+            self.wrong_url("issuer", &self.issuer, reject);
+        }
+        for (key, value) in [
+            ("refresh", self.refresh),
+            ("cool_down", self.cool_down),
+            ("stale_limit", self.stale_limit),
+            ("timeout", self.timeout),
+        ] {
+            if value < Duration::from_millis(100) || value > Duration::from_secs(30 * 24 * 3600) {
+                reject(key, "100ms to 30 days");
+            }
+        }
+        if self.wait > Duration::from_secs(60) {
+            reject("wait", "at most 1m");
+        }
+    }
+
+    fn wrong_url(&self, key: &str, url: &str, reject: &mut impl FnMut(&str, &str)) {
+        match Url::parse(url) {
+            None => {
+                reject(key, "a URL with host, such as `https://id.example`, if keys are fetched from there")
+            }
+            Some(url) if !url.is_private() && !self.allow_http => {
+                reject(key, "an `https` URL, or `allow_http = true`");
+            }
+            Some(url) if url.is_tls() && !cfg!(feature = "tls") => {
+                reject(key, "a program with the feature `tls`, for `https`");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Section for Config {
+    fn check(&self, findings: &mut Findings) {
+        for (key, expected) in self.wrong() {
+            findings.reject(&key, expected);
+        }
+    }
+}

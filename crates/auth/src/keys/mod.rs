@@ -1,0 +1,195 @@
+//! The keys of an issuer: read without a lock, kept current by one task.
+
+mod fetch;
+mod file;
+mod jwk;
+mod remote;
+mod set;
+mod url;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use mainstay_core::{context::RequestContext, task::Tasks};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::DropGuard;
+
+#[cfg(test)]
+pub(crate) use self::fetch::{Document, Failure};
+pub use self::jwk::{Hmac, Rsa};
+pub(crate) use self::{
+    fetch::{Fetch, Http},
+    jwk::Key,
+    set::NotFound,
+    url::Url,
+};
+use self::{
+    remote::{Place, Remote, Timing},
+    set::Set,
+};
+use crate::config::Issuer;
+
+/// So many requests wait for the keys of one issuer at most; others with unknown keys are refused at once.
+const MOST_WAITING: usize = 256;
+
+/// The keys of one issuer. What keeps them current ends with it.
+pub(crate) struct Keys {
+    shared: Arc<Shared>,
+    _stop: Option<DropGuard>,
+}
+
+/// What the task and the requests share.
+pub(crate) struct Shared {
+    /// Its name in the configuration.
+    name: String,
+    current: ArcSwap<Set>,
+    /// Somebody wants a key that is not there.
+    wanted: Notify,
+    progress: watch::Sender<Progress>,
+    waiting: AtomicUsize,
+    /// How long a request waits for a fetch at most.
+    wait: Duration,
+}
+
+/// How far fetching is.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// So many were begun.
+    begun: u64,
+    /// So many ended, well or not.
+    ended: u64,
+    /// No fetch begins before because somebody wants it; `None` where none ever does.
+    next: Option<Instant>,
+}
+
+impl Keys {
+    /// As configured; keys from a URL are not waited for.
+    pub(crate) async fn open(
+        name: &str,
+        issuer: &Issuer,
+        tasks: &Tasks,
+        fetch: impl Fetch,
+    ) -> Result<Self, String> {
+        let rsa = issuer.rsa.into();
+        let fixed = |set: Set| Self { shared: Arc::new(Shared::new(name, set, issuer, None)), _stop: None };
+        if let Some(secret) = &issuer.secret {
+            let key = Key::of_secret(secret, issuer.secret_algorithm);
+            return Ok(fixed(Set::of(vec![Arc::new(key)])));
+        }
+        if let Some(jwks) = &issuer.jwks {
+            return Ok(fixed(Set::parse(jwks.as_bytes(), rsa, &Set::default(), name)?));
+        }
+        let stop = tasks.stopping().child_token();
+        if let Some(path) = &issuer.jwks_file {
+            let content = file::read(path.clone()).await?;
+            let set = Set::parse(&content, rsa, &Set::default(), name)?;
+            let shared = Arc::new(Shared::new(name, set, issuer, None));
+            let watch = file::watch(shared.clone(), path.clone(), rsa, content);
+            tasks.spawn_detached(stop.clone().run_until_cancelled_owned(watch));
+            return Ok(Self { shared, _stop: Some(stop.drop_guard()) });
+        }
+        let place = match &issuer.jwks_url {
+            Some(url) => Place::Known(Url::parse(url).ok_or("it is not a URL")?),
+            None => Place::Discovered(Url::parse(&issuer.issuer).ok_or("the issuer is not a URL")?, None),
+        };
+        let shared = Arc::new(Shared::new(name, Set::default(), issuer, Some(Instant::now())));
+        let remote = Remote {
+            shared: shared.clone(),
+            fetch,
+            place,
+            issuer: issuer.issuer.clone(),
+            allow_http: issuer.allow_http,
+            rsa,
+            timing: Timing::of(issuer),
+        };
+        tasks.spawn_detached(stop.clone().run_until_cancelled_owned(remote.run()));
+        Ok(Self { shared, _stop: Some(stop.drop_guard()) })
+    }
+
+    /// Those of now; no lock.
+    pub(crate) fn current(&self) -> Guard<Arc<Set>> {
+        self.shared.current.load()
+    }
+
+    /// Waits until the keys were fetched anew, no longer than the request has time or `wait` says. Whether they were.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub(crate) async fn refreshed(&self) -> bool {
+        self.shared.refreshed().await
+    }
+}
+
+impl Shared {
+    fn new(name: &str, set: Set, issuer: &Issuer, next: Option<Instant>) -> Self {
+        Self {
+            name: name.to_owned(),
+            current: ArcSwap::from_pointee(set),
+            wanted: Notify::new(),
+            progress: watch::Sender::new(Progress { begun: 0, ended: 0, next }),
+            waiting: AtomicUsize::new(0),
+            wait: issuer.wait.get(),
+        }
+    }
+
+    async fn refreshed(&self) -> bool {
+        let now = Instant::now();
+        let deadline = RequestContext::current().and_then(|context| context.deadline());
+        let until = deadline.map_or(now + self.wait, |deadline| deadline.at().min(now + self.wait));
+        let mut progress = self.progress.subscribe();
+        let Progress { begun, ended, next } = *progress.borrow_and_update();
+        let Some(next) = next else { return false };
+        let is_under_way = begun > ended;
+        if !is_under_way && next > until {
+            return false;
+        }
+        let Some(_place) = Waiting::begin(&self.waiting) else { return false };
+        if !is_under_way {
+            self.wanted.notify_one();
+        }
+        let target = if is_under_way { begun } else { begun + 1 };
+        let ended = tokio::time::timeout_at(until, progress.wait_for(|now| now.ended >= target)).await;
+        matches!(ended, Ok(Ok(_)))
+    }
+
+    fn store(&self, next: Set) {
+        let next = Arc::new(next);
+        let earlier = self.current.swap(Arc::clone(&next));
+        earlier.leave_to(&next);
+    }
+}
+
+/// A place among those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(count);
+        (count.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("issuer", &self.shared.name)
+            .field("keys", &self.current().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Who calls.
+//!
+//! Owns: the verification of tokens, the keys of issuers, principals, and the layer that lets nobody in without. Does not own:
+//! what a principal may do, sessions and user interfaces of applications.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`authenticate`] | the tower layer, for HTTP and gRPC, and the extractors of axum |
+//! | [`config`] | whose tokens are taken, and by which rules |
+//! | `token` | one token: its form, header and claims |
+//! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
+//! | `verifier` | [`Verifier`]: whether a token is good, and whose it is |
+//! | `cache` | tokens that were verified |
+//! | `principal` | [`Principal`]: who sent a request |
+//! | `refusal` | [`Refusal`]: why nobody was let in, for the log |
+//!
+//! Invariants: nothing of a token is trusted before its signature was checked with a key that is pinned to one algorithm; no
+//! request takes a lock, or waits for a fetch longer than it may; what is not configured is not taken.
+//!
+//! ```
+//! use mainstay_auth::{Config, Hmac, Issuer, Refusal, Verifier};
+//! use mainstay_core::task::Tasks;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer = Issuer::new("https://id.example").with_secret("of at least thirty-two characters", Hmac::HS256);
+//! let verifier = Verifier::open(&Config::new(["orders"]).with_issuer("main", issuer), &Tasks::new()).await?;
+//! assert_eq!(verifier.verify("no token").await.unwrap_err(), Refusal::NotAToken);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod authenticate;
+mod cache;
+mod clock;
+pub mod config;
+mod json;
+mod keys;
+mod principal;
+mod refusal;
+mod token;
+mod verifier;
+
+pub use self::{
+    authenticate::{AuthenticateLayer, Claims},
+    config::{Config, Hmac, Issuer, Relaxation, Rsa},
+    principal::{Means, Principal, UnexpectedClaims},
+    refusal::Refusal,
+    verifier::{Unusable, Verifier},
+};
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/auth.md")]
+struct Guide;

@@ -1,0 +1,269 @@
+//! Tokens verified: whether one is good, and whose it is.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use jsonwebtoken::AlgorithmFamily;
+use mainstay_core::task::Tasks;
+
+use crate::{
+    Config, Principal, Refusal,
+    cache::Cache,
+    clock::Clock,
+    config::{Issuer, Relaxation},
+    keys::{Fetch, Http, Key, Keys, NotFound},
+    principal::{Identity, Means},
+    token::{Claims, Header, Token, at_path},
+};
+
+/// Verifies tokens of the configured issuers. Clones share keys and what is remembered; with the last one the fetching of keys
+/// ends.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    issuers: HashMap<String, Trusted>,
+    /// In seconds.
+    leeway: f64,
+    max_token: usize,
+    cache: Option<Cache>,
+    clock: Clock,
+    realm: String,
+}
+
+/// An issuer, and what its tokens have to be.
+struct Trusted {
+    audience: Vec<String>,
+    relax: BTreeSet<Relaxation>,
+    roles: String,
+    has_secret: bool,
+    keys: Keys,
+}
+
+/// The configuration can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`auth.{key}`: {what}")]
+#[non_exhaustive]
+pub struct Unusable {
+    /// Which setting, within `auth`.
+    pub key: String,
+    /// What is wrong with it, or what was expected.
+    pub what: String,
+}
+
+impl Verifier {
+    /// Reads files of keys, and begins to fetch those that come from a URL, in tasks of `tasks`: nobody waits for them, but for
+    /// requests that need them.
+    ///
+    /// # Errors
+    /// [`Unusable`] for the first value that can't be used; [`Section::check`](mainstay_core::config::Section::check) finds all
+    /// but what is in the keys.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when it is dropped.
+    pub async fn open(config: &Config, tasks: &Tasks) -> Result<Self, Unusable> {
+        let fetch = |issuer: &Issuer| Http {
+            tasks: tasks.clone(),
+            timeout: issuer.timeout.get(),
+            ca_file: issuer.ca_file.clone(),
+        };
+        Self::open_with(config, tasks, Clock::System, fetch).await
+    }
+
+    pub(crate) async fn open_with<F: Fetch>(
+        config: &Config,
+        tasks: &Tasks,
+        clock: Clock,
+        fetch: impl Fn(&Issuer) -> F,
+    ) -> Result<Self, Unusable> {
+        if let Some((key, expected)) = config.wrong().into_iter().next() {
+            return Err(Unusable { key, what: format!("expected {expected}") });
+        }
+        let mut issuers = HashMap::new();
+        for (name, issuer) in &config.issuers {
+            let keys = Keys::open(name, issuer, tasks, fetch(issuer)).await;
+            let keys =
+                keys.map_err(|what| Unusable { key: format!("issuers.{name}.{}", source(issuer)), what })?;
+            let audience = if issuer.audience.is_empty() { &config.audience } else { &issuer.audience };
+            let trusted = Trusted {
+                audience: audience.clone(),
+                relax: issuer.relax.clone(),
+                roles: issuer.roles.clone(),
+                has_secret: issuer.secret.is_some(),
+                keys,
+            };
+            issuers.insert(issuer.issuer.clone(), trusted);
+        }
+        let of_issuers = config.issuers.values().flat_map(|issuer| &issuer.audience);
+        let realm = config.audience.iter().chain(of_issuers).next().cloned().unwrap_or_default();
+        Ok(Self(Arc::new(Inner {
+            issuers,
+            leeway: config.leeway.get().as_secs_f64(),
+            max_token: config.max_token.as_usize(),
+            cache: Cache::new(config.cache),
+            clock,
+            realm,
+        })))
+    }
+
+    /// Who sent `token`, if it was verified before and still holds. Allocates nothing, waits for nothing.
+    #[must_use]
+    pub fn known(&self, token: &str) -> Option<Principal> {
+        self.0.cache.as_ref()?.get(token, self.0.now())
+    }
+
+    /// Verifies `token`: who sent it, or why it is refused. Waits for keys at most, and for those no longer than `wait` of the
+    /// issuer and the deadline of the request in whose context it runs.
+    ///
+    /// # Errors
+    /// [`Refusal`]. It is for the log: tell the caller no more than whether it [is unavailable](Refusal::is_unavailable).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn verify(&self, token: &str) -> Result<Principal, Refusal> {
+        match self.known(token) {
+            Some(principal) => Ok(principal),
+            None => self.0.verify(token).await,
+        }
+    }
+
+    /// What challenges name (RFC 9110 section 11.5): the first audience.
+    pub(crate) fn realm(&self) -> &str {
+        &self.0.realm
+    }
+}
+
+impl Inner {
+    fn now(&self) -> f64 {
+        self.clock.now().as_secs_f64()
+    }
+
+    async fn verify(&self, text: &str) -> Result<Principal, Refusal> {
+        if text.len() > self.max_token {
+            return Err(Refusal::TooLong);
+        }
+        let token = Token::parse(text)?;
+        let issuer = self.issuers.get(&token.claims.issuer).ok_or(Refusal::UnknownIssuer)?;
+        // What costs little comes first, so that nobody makes us fetch or compute with a token that is refused anyway.
+        issuer.check_header(&token.header)?;
+        let expires = issuer.check_claims(&token.claims, self.now(), self.leeway)?;
+        let key = issuer.signed_by(&token).await?;
+        let Claims { issuer: name, subject, client, scopes, all, .. } = token.claims;
+        let principal = Principal(Arc::new(Identity {
+            issuer: name,
+            subject,
+            client,
+            scopes,
+            roles: at_path(&all, &issuer.roles),
+            expires,
+            claims: all,
+            means: Means::Bearer,
+        }));
+        if let Some(cache) = &self.cache {
+            cache.insert(text, principal.clone(), key, self.now());
+        }
+        Ok(principal)
+    }
+}
+
+impl Trusted {
+    fn relaxes(&self, rule: Relaxation) -> bool {
+        self.relax.contains(&rule)
+    }
+
+    fn check_header(&self, header: &Header) -> Result<(), Refusal> {
+        if header.algorithm.family() == AlgorithmFamily::Hmac && !self.has_secret {
+            return Err(Refusal::SymmetricAlgorithm);
+        }
+        match header.kind.as_deref() {
+            Some("at+jwt") => Ok(()),
+            // Others have a type of their own, such as `logout+jwt`, and never pass for access tokens.
+            None | Some("jwt") if self.relaxes(Relaxation::Typ) => Ok(()),
+            _ => Err(Refusal::WrongType),
+        }
+    }
+
+    /// When it expires.
+    fn check_claims(&self, claims: &Claims, now: f64, leeway: f64) -> Result<f64, Refusal> {
+        let expires = claims.expires.ok_or(Refusal::MissingExpiry)?;
+        if now >= expires + leeway {
+            return Err(Refusal::Expired);
+        }
+        if claims.not_before.is_some_and(|begin| begin > now + leeway) {
+            return Err(Refusal::NotYetValid);
+        }
+        match claims.issued_at {
+            Some(issued) if issued > now + leeway => return Err(Refusal::IssuedInFuture),
+            None if !self.relaxes(Relaxation::Iat) => return Err(Refusal::MissingIssuedAt),
+            _ => {}
+        }
+        if claims.audience.is_empty() {
+            return Err(Refusal::MissingAudience);
+        }
+        if !claims.audience.iter().any(|audience| self.audience.contains(audience)) {
+            return Err(Refusal::WrongAudience);
+        }
+        let has_subject = claims.subject.as_ref().is_some_and(|subject| !subject.is_empty());
+        if !has_subject && !self.relaxes(Relaxation::Sub) {
+            return Err(Refusal::MissingSubject);
+        }
+        // `azp` is not what RFC 9068 asks for.
+        if !claims.all.contains_key("client_id") && !self.relaxes(Relaxation::ClientId) {
+            return Err(Refusal::MissingClient);
+        }
+        if !claims.has_id && !self.relaxes(Relaxation::Jti) {
+            return Err(Refusal::MissingTokenId);
+        }
+        if claims.is_bound && !self.relaxes(Relaxation::Cnf) {
+            return Err(Refusal::SenderConstrained);
+        }
+        Ok(expires)
+    }
+
+    /// The key that has signed it.
+    async fn signed_by(&self, token: &Token<'_>) -> Result<Arc<Key>, Refusal> {
+        match self.look(token) {
+            Err(NotFound::Unknown) => {}
+            Err(NotFound::Refused(refusal)) => return Err(refusal),
+            Ok(signed) => return signed,
+        }
+        self.keys.refreshed().await;
+        match self.look(token) {
+            Err(NotFound::Unknown) if self.keys.current().is_empty() => Err(Refusal::KeysUnavailable),
+            Err(NotFound::Unknown) => Err(Refusal::UnknownKey),
+            Err(NotFound::Refused(refusal)) => Err(refusal),
+            Ok(signed) => signed,
+        }
+    }
+
+    fn look(&self, token: &Token<'_>) -> Result<Result<Arc<Key>, Refusal>, NotFound> {
+        let keys = self.keys.current();
+        let mut found = keys.find(token.header.key_id.as_deref(), token.header.algorithm)?;
+        let key = found.find(|key| key.has_signed(token.signed, &token.signature));
+        Ok(key.cloned().ok_or(Refusal::BadSignature))
+    }
+}
+
+/// The key of the configuration that says where keys are.
+fn source(issuer: &Issuer) -> &'static str {
+    if issuer.jwks.is_some() {
+        "jwks"
+    } else if issuer.jwks_file.is_some() {
+        "jwks_file"
+    } else if issuer.jwks_url.is_some() {
+        "jwks_url"
+    } else {
+        "issuer"
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers: HashMap<_, _> =
+            self.0.issuers.iter().map(|(name, issuer)| (name, &issuer.keys)).collect();
+        f.debug_struct("Verifier").field("issuers", &issuers).field("cache", &self.0.cache).finish()
+    }
+}
