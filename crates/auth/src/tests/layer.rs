@@ -7,10 +7,10 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use tower::{ServiceExt as _, service_fn};
+use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 
-use super::{issuer::Script, *};
+use super::*;
 use crate::{AuthenticateLayer, Claims};
 
 fn signer() -> Signer {
@@ -205,7 +205,7 @@ async fn grpc_gets_a_status_and_the_same_challenge() {
 #[tokio::test(start_paused = true)]
 #[cfg(feature = "tls")]
 async fn where_keys_are_not_known_nobody_is_told_that_the_token_is_bad() {
-    let script = Script::of(&[]);
+    let script = super::issuer::Script::of(&[]);
     let config = config(Issuer::new(ISSUER));
     let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap();
     let answer = ask(&app(AuthenticateLayer::new(verifier)), "/me", &[&bearer(&signer().token())]).await;
@@ -254,13 +254,13 @@ async fn only_what_was_readied_is_called() {
 #[cfg(feature = "tls")]
 async fn a_request_that_is_dropped_while_it_waits_for_keys_never_reaches_the_handler() {
     let (signer, called) = (signer(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
-    let script = Script::of(&[&signer]);
+    let script = super::issuer::Script::of(&[&signer]);
     script.takes(Duration::from_millis(800));
     let config = config(Issuer::new(ISSUER));
     let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap();
     let handler = {
         let called = called.clone();
-        service_fn(move |_: Request<Body>| {
+        tower::service_fn(move |_: Request<Body>| {
             called.store(true, std::sync::atomic::Ordering::Relaxed);
             std::future::ready(Ok::<_, Infallible>(Response::<Body>::default()))
         })
