@@ -4,7 +4,7 @@
 //! cargo run --release -p mainstay-auth --example sight
 //! ```
 //! Nanoseconds, the median of rounds. With a number as argument it only looks at one remembered token so often: the
-//! difference of two such runs under `valgrind` is what that allocates.
+//! difference of two such runs under `valgrind` is what that allocates, give or take the making of the key.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its result")]
 

@@ -362,3 +362,21 @@ async fn what_is_no_bounded_answer_is_a_failure_that_says_so() {
     let url = Url::parse(&format!("http://{nobody}/")).unwrap();
     assert!(http(SOON).get(&url).await.unwrap_err().0.contains("connecting"));
 }
+
+#[tokio::test]
+async fn keys_of_an_issuer_on_loopback_are_fetched_over_http_by_the_clock_of_the_system() {
+    let key = signer("1");
+    let set = jwks(&[&key]);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{set}", set.len());
+    let mut issuer = Issuer::new(ISSUER).with_jwks_url(answering(answer.into()).to_string());
+    issuer.wait = mainstay_core::config::Duration::from_secs(30);
+    issuer.timeout = issuer.wait;
+    let verifier = Verifier::open(&config(issuer), &Tasks::new()).await.unwrap();
+    let token = key.token_with(|_, claims| {
+        claims["iat"] = json!(1_700_000_000);
+        claims["exp"] = json!(10_000_000_000_u64);
+    });
+    assert_eq!(accepted(&verifier, &token).await.subject(), Some("alice"));
+    let expired = key.token_with(|_, claims| claims["exp"] = json!(1_700_000_000));
+    assert_eq!(refusal(&verifier, &expired).await, Refusal::Expired);
+}
