@@ -10,7 +10,10 @@ use std::error::Error;
 use ::mainstay::server::Shape;
 use axum::{Json, Router, routing::get};
 
-pub use self::mainstay::{host, serve as serve_host};
+pub use self::{
+    mainstay::{host, serve as serve_host},
+    telemetry::RECEIVER,
+};
 
 use crate::ITEM;
 use telemetry::Percent;

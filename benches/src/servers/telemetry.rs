@@ -135,7 +135,7 @@ impl Receiver {
 }
 
 /// Its name, for `--serve`.
-pub(super) const RECEIVER: &str = "receiver";
+pub const RECEIVER: &str = "receiver";
 
 /// Answers every request with 200 and an empty body, which is an empty answer of OTLP.
 pub(super) async fn receive() -> Result {
