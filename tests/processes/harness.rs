@@ -1,6 +1,7 @@
 //! Starts a service as a process on free ports, and ends it by its id.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -205,4 +206,14 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// The samples of a scrape, with their labels.
+pub(crate) async fn metrics(process: &Process) -> BTreeMap<String, f64> {
+    let text = get(process.admin, "/metrics").await.body;
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
 }

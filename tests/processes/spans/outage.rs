@@ -19,7 +19,7 @@ use tokio::{
 
 use super::receiver::Receiver;
 use crate::faults::fleet::free;
-use crate::harness::{PATIENCE, Process, get};
+use crate::harness::{PATIENCE, Process, get, metrics};
 
 const QUEUE: usize = 200;
 
@@ -66,16 +66,6 @@ impl Load {
         }
         self.answered.load(Relaxed)
     }
-}
-
-/// The samples of a scrape, with their labels.
-async fn metrics(process: &Process) -> BTreeMap<String, f64> {
-    let text = get(process.admin, "/metrics").await.body;
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    samples
-        .filter_map(|line| line.rsplit_once(' '))
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-        .collect()
 }
 
 fn dropped(metrics: &BTreeMap<String, f64>) -> f64 {
