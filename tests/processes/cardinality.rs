@@ -61,7 +61,7 @@ fn series(metrics: &BTreeMap<String, f64>) -> Vec<&String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_paths_methods_and_hosts_leave_series_and_memory_as_they_were() {
-    let process = Process::specimen(&["--set", "log.filter=warn"]).await;
+    let process = Process::specimen(&[]).await;
     make_up_all(process.main, 0..20_000).await;
     let before = metrics(&process).await;
     make_up_all(process.main, 20_000..120_000).await;
