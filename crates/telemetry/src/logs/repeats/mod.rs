@@ -188,7 +188,8 @@ impl Repeats {
         let Summary { body, left_out, .. } = summary;
         let between = if body.is_empty() { "" } else { " " };
         let text = format!("{body}{between}… repeated {left_out} times");
-        let values = [(&field, Some(&text.as_str() as &dyn Value))];
+        let text = text.as_str();
+        let values = [(&field, Some(&text as &dyn Value))];
         to(&Event::new_child_of(None, summary.metadata, &fields.value_set(&values)));
     }
 
