@@ -32,6 +32,16 @@ pub enum Means {
     Bearer,
 }
 
+impl Means {
+    /// Its name in logs and policies, which stays as it is: `bearer`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+        }
+    }
+}
+
 /// Claims that are not those of the type that they were read into.
 #[derive(Debug, thiserror::Error)]
 #[error("the claims are not those expected")]
