@@ -16,6 +16,15 @@ pub use crate::keys::{Hmac, Rsa};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
+    /// Whether a process without any issuer does not start. Where there is an issuer, what was not declared public wants a
+    /// token anyway. Default true; false in the profile `dev`.
+    pub required: bool,
+    /// What this is as a resource (RFC 8707, RFC 9728), such as `https://api.example`: clients find out there whose tokens
+    /// are taken. Default: none, and they have to know.
+    pub resource: Option<String>,
+    /// Whether tokens are taken from query strings (`access_token`), where logs and histories keep them (RFC 9700 section
+    /// 4.3.2). Default false.
+    pub query_token: bool,
     /// Names of this service in `aud`; one of them has to be there. None by default: each issuer then needs its own.
     pub audience: Vec<String>,
     /// `[auth.issuers.NAME]`: whose tokens are taken. None by default.
@@ -92,6 +101,9 @@ pub enum Relaxation {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            required: true,
+            resource: None,
+            query_token: false,
             audience: Vec::new(),
             issuers: BTreeMap::new(),
             leeway: Duration::from_secs(30),
@@ -175,6 +187,19 @@ impl Config {
         self
     }
 
+    /// With this as what the resource is.
+    #[must_use]
+    pub fn with_resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Whether there is no way at all to find out who somebody is.
+    #[must_use]
+    pub fn knows_nobody(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
     /// What is wrong, by its key within `auth`: what was expected.
     pub(crate) fn wrong(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
@@ -187,6 +212,15 @@ impl Config {
         }
         if self.cache > 1 << 20 {
             reject("cache".to_owned(), "at most 1048576 tokens");
+        }
+        let is_resource = |resource: &String| {
+            Url::parse(resource).is_some_and(|url| url.is_private() && !resource.contains('?'))
+        };
+        if self.resource.as_ref().is_some_and(|resource| !is_resource(resource)) {
+            reject(
+                "resource".to_owned(),
+                "an `https` URL without query and fragment, such as `https://api.example`",
+            );
         }
         let mut seen = BTreeMap::new();
         for (name, issuer) in &self.issuers {
@@ -260,6 +294,12 @@ impl Issuer {
 
 impl Section for Config {
     fn check(&self, findings: &mut Findings) {
+        if self.required && self.knows_nobody() {
+            findings.reject(
+                "required",
+                "an issuer whose tokens are taken (`[auth.issuers.NAME]`), or `auth.required = false` to serve everybody",
+            );
+        }
         for (key, expected) in self.wrong() {
             findings.reject(&key, expected);
         }

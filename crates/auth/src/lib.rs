@@ -1,11 +1,12 @@
 //! Who calls.
 //!
-//! Owns: the verification of tokens, the keys of issuers, principals, and the layer that lets nobody in without. Does not own:
-//! what a principal may do, sessions and user interfaces of applications.
+//! Owns: the verification of tokens, the keys of issuers, principals, the layer that says who calls, and those that say who
+//! may. Does not own: sessions and user interfaces of applications.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`authenticate`] | the tower layer, for HTTP and gRPC, and the extractors of axum |
+//! | [`authorize`] | who may do what: [`Require`] on a route, [`Methods`] of gRPC, routes that are closed but for some |
 //! | [`config`] | whose tokens are taken, and by which rules |
 //! | `token` | one token: its form, header and claims |
 //! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
@@ -31,6 +32,7 @@
 //! ```
 
 pub mod authenticate;
+pub mod authorize;
 mod cache;
 mod clock;
 pub mod config;
@@ -43,6 +45,7 @@ mod verifier;
 
 pub use self::{
     authenticate::{AuthenticateLayer, Claims},
+    authorize::{Methods, Require},
     config::{Config, Hmac, Issuer, Relaxation, Rsa},
     principal::{Means, Principal, UnexpectedClaims},
     refusal::Refusal,

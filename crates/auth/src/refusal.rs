@@ -1,6 +1,14 @@
 //! Why a request is not let in: for the log, each its own; the caller learns next to nothing of it.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use mainstay_core::metrics::{Definition, Observations};
 
 /// Makes the enum and its texts from one list, so that none is without a name.
 macro_rules! refusals {
@@ -119,6 +127,15 @@ refusals! {
     MissingTokenId => "missing_token_id", "the token has no id";
     /// `cnf`: only who proves to hold a key may use it (RFC 7800, RFC 8705, RFC 9449), which a bearer does not.
     SenderConstrained => "sender_constrained", "the token is bound to a key, and came without proof of it";
+
+    /// It is known who calls, and the token lacks a scope that is wanted (RFC 6750 section 3.1).
+    InsufficientScope => "insufficient_scope", "the token lacks a scope that is wanted";
+    /// It is known who calls, and that is nobody with the role that is wanted.
+    MissingRole => "missing_role", "the principal lacks a role that is wanted";
+    /// It is known who calls, and the token was issued to another client than the one that is wanted.
+    OtherClient => "other_client", "the client is another one than the one that may call";
+    /// A method of a gRPC service of which nobody said who may call it.
+    UndeclaredMethod => "undeclared_method", "nobody may call the method: it was not said who may";
 }
 
 impl std::error::Error for Refusal {}
@@ -128,6 +145,62 @@ impl Refusal {
     #[must_use]
     pub const fn is_unavailable(self) -> bool {
         matches!(self, Self::KeysUnavailable)
+    }
+
+    /// Whether it is known who calls, who may not do this.
+    #[must_use]
+    pub const fn is_denial(self) -> bool {
+        matches!(
+            self,
+            Self::InsufficientScope | Self::MissingRole | Self::OtherClient | Self::UndeclaredMethod
+        )
+    }
+
+    /// Whether the request is wrong, whatever its token is (RFC 6750 section 3.1, `invalid_request`).
+    pub(crate) const fn is_malformed(self) -> bool {
+        matches!(self, Self::SeveralCredentials | Self::TokenInQuery)
+    }
+
+    /// What the caller learns of it, as the metric names it.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "anonymous",
+            refusal if refusal.is_denial() => "denied",
+            refusal if refusal.is_malformed() => "malformed",
+            refusal if refusal.is_unavailable() => "unavailable",
+            _ => "invalid",
+        }
+    }
+}
+
+/// How often there was which refusal. Clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts(Arc<[AtomicU64]>);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(Refusal::ALL.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Counts {
+    pub(crate) fn add(&self, refusal: Refusal) {
+        if let Some(count) = self.0.get(refusal as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Those that there were.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn observe(&self, to: &mut Observations) {
+        let refused = Definition::new("mainstay.auth.refused", "{request}", "Requests that were not let in");
+        for (refusal, count) in self.iter() {
+            to.counter(&refused, [("reason", refusal.name()), ("kind", refusal.kind())], count);
+        }
     }
 }
 
@@ -141,5 +214,17 @@ mod tests {
     fn each_has_a_name_of_its_own() {
         let names: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
         assert_eq!(names.len(), Refusal::ALL.len());
+    }
+
+    #[test]
+    fn each_is_counted_for_itself() {
+        let counts = Counts::default();
+        assert_eq!(counts.iter().count(), 0);
+        for (index, refusal) in Refusal::ALL.iter().enumerate() {
+            (0..=index).for_each(|_| counts.clone().add(*refusal));
+        }
+        let counted: Vec<_> = counts.iter().collect();
+        let expected: Vec<_> = Refusal::ALL.iter().copied().zip(1..).collect();
+        assert_eq!(counted, expected);
     }
 }

@@ -7,15 +7,17 @@ use std::{
 };
 
 use jsonwebtoken::AlgorithmFamily;
-use mainstay_core::task::Tasks;
+use mainstay_core::{metrics::Observations, task::Tasks};
 
 use crate::{
     Config, Principal, Refusal,
+    authenticate::answer::Challenges,
     cache::Cache,
     clock::Clock,
     config::{Issuer, Relaxation},
     keys::{Fetch, Http, Key, Keys, NotFound},
     principal::{Identity, Means},
+    refusal::Counts,
     token::{Claims, Header, Token, at_path},
 };
 
@@ -31,7 +33,9 @@ struct Inner {
     max_token: usize,
     cache: Option<Cache>,
     clock: Clock,
-    realm: String,
+    query_token: bool,
+    challenges: Challenges,
+    refused: Counts,
 }
 
 /// An issuer, and what its tokens have to be.
@@ -97,15 +101,15 @@ impl Verifier {
             };
             issuers.insert(issuer.issuer.clone(), trusted);
         }
-        let of_issuers = config.issuers.values().flat_map(|issuer| &issuer.audience);
-        let realm = config.audience.iter().chain(of_issuers).next().cloned().unwrap_or_default();
         Ok(Self(Arc::new(Inner {
             issuers,
             leeway: config.leeway.get().as_secs_f64(),
             max_token: config.max_token.as_usize(),
             cache: Cache::new(config.cache),
             clock,
-            realm,
+            query_token: config.query_token,
+            challenges: Challenges::new(config),
+            refused: Counts::default(),
         })))
     }
 
@@ -130,9 +134,22 @@ impl Verifier {
         }
     }
 
-    /// What challenges name (RFC 9110 section 11.5): the first audience.
-    pub(crate) fn realm(&self) -> &str {
-        &self.0.realm
+    /// Tells its metrics: `mainstay.auth.refused`, by `reason` ([`Refusal::name`]) and `kind`.
+    pub fn observe(&self, to: &mut Observations) {
+        self.0.refused.observe(to);
+    }
+
+    /// What is answered to who is not let in.
+    pub(crate) fn challenges(&self) -> &Challenges {
+        &self.0.challenges
+    }
+
+    pub(crate) fn count(&self, refusal: Refusal) {
+        self.0.refused.add(refusal);
+    }
+
+    pub(crate) fn takes_query_token(&self) -> bool {
+        self.0.query_token
     }
 }
 

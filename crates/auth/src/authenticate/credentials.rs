@@ -4,13 +4,19 @@ use http::{Request, header};
 
 use crate::Refusal;
 
-/// The bearer token of `request`.
-pub(super) fn token<B>(request: &Request<B>) -> Result<&str, Refusal> {
-    // RFC 9700 section 4.3.2: it would be in logs and histories. Found whatever else the request has.
-    if request.uri().query().is_some_and(has_token) {
-        return Err(Refusal::TokenInQuery);
-    }
+/// The bearer token of `request`; one in its query string is refused unless `in_query`.
+pub(super) fn token<B>(request: &Request<B>, in_query: bool) -> Result<&str, Refusal> {
+    let mut in_query_string = request.uri().query().into_iter().flat_map(tokens);
     let mut fields = request.headers().get_all(header::AUTHORIZATION).iter();
+    if let Some(token) = in_query_string.next() {
+        // RFC 9700 section 4.3.2: it would be in logs and histories. Refused whatever else the request has.
+        if !in_query {
+            return Err(Refusal::TokenInQuery);
+        }
+        // RFC 6750 section 2: one method, once.
+        let is_alone = fields.next().is_none() && in_query_string.next().is_none();
+        return if is_alone { Ok(token) } else { Err(Refusal::SeveralCredentials) };
+    }
     let Some(field) = fields.next() else { return Err(Refusal::NoCredentials) };
     if fields.next().is_some() {
         return Err(Refusal::SeveralCredentials);
@@ -25,9 +31,13 @@ pub(super) fn token<B>(request: &Request<B>) -> Result<&str, Refusal> {
     std::str::from_utf8(rest.trim_ascii()).map_err(|_| Refusal::NotAToken)
 }
 
-/// RFC 6750 section 2.3.
-fn has_token(query: &str) -> bool {
-    query.split('&').any(|pair| pair.split('=').next() == Some("access_token"))
+/// RFC 6750 section 2.3, as they are written: nothing of a token has to be encoded (section 2.1).
+fn tokens(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter_map(|pair| match pair.split_once('=') {
+        Some(("access_token", token)) => Some(token),
+        None if pair == "access_token" => Some(""),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -41,7 +51,29 @@ mod tests {
         for field in fields {
             request.headers_mut().append("authorization", HeaderValue::from_bytes(field).unwrap());
         }
-        token(&request).map(ToOwned::to_owned)
+        token(&request, false).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn where_that_is_declared_one_token_in_the_query_string_is_taken_and_no_other_beside_it() {
+        let read = |uri: &str, field: Option<&str>| {
+            let mut request = Request::get(uri);
+            if let Some(field) = field {
+                request = request.header("authorization", field);
+            }
+            token(&request.body(()).unwrap(), true).map(ToOwned::to_owned)
+        };
+        assert_eq!(read("/x?a=b&access_token=a.b.c&c", None).unwrap(), "a.b.c");
+        assert_eq!(read("/x?access_token", None).unwrap(), "");
+        assert_eq!(read("/x?a=b", Some("Bearer a.b.c")).unwrap(), "a.b.c");
+        assert_eq!(read("/x?a=b", None), Err(Refusal::NoCredentials));
+        for (uri, field) in [
+            ("/x?access_token=a.b.c", Some("Bearer a.b.c")),
+            ("/x?access_token=a.b.c", Some("Basic YTpi")),
+            ("/x?access_token=a.b.c&access_token=a.b.c", None),
+        ] {
+            assert_eq!(read(uri, field), Err(Refusal::SeveralCredentials), "{uri}");
+        }
     }
 
     #[test]

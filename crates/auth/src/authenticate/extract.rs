@@ -3,14 +3,19 @@
 use std::convert::Infallible;
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header, request::Parts};
-use mainstay_core::error::{Error, Kind};
+use http::request::Parts;
+use mainstay_core::{
+    context::RequestContext,
+    error::{Error, Kind, Protocol},
+};
 use serde::de::DeserializeOwned;
 
-use crate::Principal;
+use super::answer::refused;
+use crate::{Principal, Refusal, Verifier, authorize::Open};
 
 /// The claims of the token as the application's own type.
 ///
@@ -18,16 +23,35 @@ use crate::Principal;
 #[derive(Debug, Clone, Copy)]
 pub struct Claims<T>(pub T);
 
-/// There is nobody, where a handler wants to know who it is.
+/// There is nobody, where a handler wants to know who it is; or the claims are not what it expects.
 #[derive(Debug)]
-pub struct Unauthenticated {
-    error: Error,
-    challenge: Option<HeaderValue>,
+pub struct Unauthenticated(Why);
+
+#[derive(Debug)]
+enum Why {
+    /// The layer let it in without a token.
+    Anonymous(Verifier),
+    Error(Error),
 }
 
 /// An optional layer let this request in without a token; a handler may still want one.
 #[derive(Debug, Clone)]
-pub(super) struct Anonymous(pub(super) HeaderValue);
+pub(crate) struct Anonymous(pub(crate) Verifier);
+
+/// Why nobody is known, where an [`Anonymous`] caller does not explain it.
+pub(crate) fn unexplained() -> Error {
+    if is_open() {
+        return Error::new(Kind::Unauthenticated)
+            .with_detail("this process authenticates nobody, and here it matters who calls");
+    }
+    // Without the layer nobody ever gets in: a mistake of the program, not of the caller.
+    Error::new(Kind::Internal).with_detail("no `AuthenticateLayer` around this handler")
+}
+
+/// Whether the process serves everybody, and has said so.
+pub(crate) fn is_open() -> bool {
+    RequestContext::current().is_some_and(|context| context.ambient().get::<Open>().is_some())
+}
 
 impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = Unauthenticated;
@@ -58,8 +82,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Claims<T> {
         };
         principal.claims().map(Self).map_err(|error| {
             tracing::info!(%error, source = %mainstay_core::error::Report::new(&error), "claims of a valid token");
-            let error = Error::new(Kind::PermissionDenied).with_source(error);
-            Unauthenticated { error, challenge: None }
+            Unauthenticated(Why::Error(Error::new(Kind::PermissionDenied).with_source(error)))
         })
     }
 }
@@ -67,24 +90,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Claims<T> {
 impl Unauthenticated {
     fn of(parts: &Parts) -> Self {
         match parts.extensions.get::<Anonymous>() {
-            Some(Anonymous(challenge)) => {
-                Self { error: Error::new(Kind::Unauthenticated), challenge: Some(challenge.clone()) }
-            }
-            // Without the layer nobody ever gets in: a mistake of the program, not of the caller.
-            None => Self {
-                error: Error::new(Kind::Internal).with_detail("no `AuthenticateLayer` around this handler"),
-                challenge: None,
-            },
+            // Handlers of axum speak HTTP.
+            Some(Anonymous(verifier)) => Self(Why::Anonymous(verifier.clone())),
+            None => Self(Why::Error(unexplained())),
         }
     }
 }
 
 impl IntoResponse for Unauthenticated {
     fn into_response(self) -> Response {
-        let mut response = self.error.into_response();
-        if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        match self.0 {
+            Why::Anonymous(verifier) => {
+                refused(&verifier, Refusal::NoCredentials, Protocol::Http).map(Body::new)
+            }
+            Why::Error(error) => error.into_response(),
         }
-        response
     }
 }

@@ -1,10 +1,11 @@
 //! Who sends a request, found out before it is worked on.
 #![doc = include_str!("README.md")]
 
-mod answer;
+pub(crate) mod answer;
 mod credentials;
 mod extract;
 mod future;
+mod resource;
 
 use std::task::{Context, Poll};
 
@@ -13,10 +14,12 @@ use mainstay_core::{error::Protocol, middleware::FromBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use self::{answer::refused, extract::Anonymous};
+use self::answer::refused;
+pub(crate) use self::extract::{Anonymous, is_open, unexplained};
 pub use self::{
     extract::{Claims, Unauthenticated},
     future::ResponseFuture,
+    resource::metadata,
 };
 use crate::{Principal, Refusal, Verifier};
 
@@ -34,7 +37,8 @@ impl AuthenticateLayer {
         Self { verifier, is_optional: false }
     }
 
-    /// Also lets in who has no token at all; a bad one is refused all the same.
+    /// Also lets in who has no token at all; a bad one is refused all the same. What is inside decides who needs one:
+    /// [`Guarded`](crate::authorize::Guarded) routes, [`Require`](crate::Require), or a handler that takes a [`Principal`].
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.is_optional = true;
@@ -74,12 +78,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Only we say who it is.
         request.extensions_mut().remove::<Principal>();
-        let token = match credentials::token(&request) {
+        let token = match credentials::token(&request, self.verifier.takes_query_token()) {
             Ok(token) => token,
             Err(Refusal::NoCredentials) if self.is_optional => {
-                request
-                    .extensions_mut()
-                    .insert(Anonymous(answer::challenge(&self.verifier, Refusal::NoCredentials)));
+                request.extensions_mut().insert(Anonymous(self.verifier.clone()));
                 return ResponseFuture::called(self.inner.call(request));
             }
             Err(refusal) => {

@@ -49,7 +49,7 @@ impl Url {
     }
 
     /// With `path` between host and its own path (RFC 8414 section 3.1).
-    pub(super) fn with_prefix(&self, path: &str) -> Self {
+    pub(crate) fn with_prefix(&self, path: &str) -> Self {
         let own = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{path}{own}"), ..self.clone() }
     }
@@ -76,7 +76,7 @@ impl Url {
         &self.authority
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 }

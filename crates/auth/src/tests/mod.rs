@@ -1,6 +1,7 @@
 //! Tokens of an issuer that the tests own: its keys are made here, and what it says is up to the test.
 
 mod accepted;
+mod authorize;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only followed over `https`"))]
 pub(crate) mod issuer;
 // Its issuer has an `https` URL.
