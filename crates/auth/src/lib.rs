@@ -8,6 +8,7 @@
 //! | [`authenticate`] | the tower layer, for HTTP and gRPC, and the extractors of axum |
 //! | [`authorize`] | who may do what: [`Require`] on a route, [`Methods`] of gRPC, routes that are closed but for some |
 //! | [`config`] | whose tokens are taken, and by which rules |
+//! | `issuer` | an OpenID provider of our own (feature `issuer`) |
 //! | `token` | one token: its form, header and claims |
 //! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
 //! | `verifier` | [`Verifier`]: whether a token is good, and whose it is |
@@ -36,6 +37,8 @@ pub mod authorize;
 mod cache;
 mod clock;
 pub mod config;
+#[cfg(feature = "issuer")]
+pub mod issuer;
 mod json;
 mod keys;
 mod principal;

@@ -35,7 +35,7 @@ enum Checks {
 
 impl Key {
     /// Of a member of a key set; `rsa` is the algorithm of RSA keys that name none.
-    pub(super) fn of_jwk(published: &Value, rsa: Algorithm) -> Result<Self, &'static str> {
+    pub(crate) fn of_jwk(published: &Value, rsa: Algorithm) -> Result<Self, &'static str> {
         let jwk: Jwk = serde_json::from_value(published.clone()).map_err(|_| "it is not a JWK")?;
         let named = match &jwk.common.key_algorithm {
             // By its name, since jsonwebtoken knows fewer than there are.

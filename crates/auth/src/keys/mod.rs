@@ -27,15 +27,12 @@ use tokio_util::sync::DropGuard;
 #[cfg(test)]
 pub(crate) use self::fetch::{Document, Failure};
 pub use self::jwk::{Hmac, Rsa};
+use self::remote::{Place, Remote, Timing};
 pub(crate) use self::{
     fetch::{Fetch, Http},
     jwk::Key,
-    set::NotFound,
+    set::{NotFound, Set},
     url::Url,
-};
-use self::{
-    remote::{Place, Remote, Timing},
-    set::Set,
 };
 use crate::config::Issuer;
 

@@ -33,7 +33,7 @@ impl Set {
 
     /// Reads a key set, with the keys of `earlier` where they are the same. Keys that are of no use here are left out, and
     /// logged when they are new.
-    pub(super) fn parse(bytes: &[u8], rsa: Algorithm, earlier: &Self, issuer: &str) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8], rsa: Algorithm, earlier: &Self, issuer: &str) -> Result<Self, String> {
         let object = json::object(bytes).map_err(|_| "it is not a JSON object, each name once".to_owned())?;
         let Some(Value::Array(listed)) = object.get("keys") else {
             return Err("it has no list `keys`".to_owned());

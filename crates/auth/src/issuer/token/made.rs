@@ -1,0 +1,117 @@
+//! Tokens: made, and read again.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    issuer::{Provider, refused::Refused, secret},
+    token::Token,
+};
+
+/// What an access token says (RFC 9068 section 2.2).
+#[derive(Debug)]
+pub(in crate::issuer) struct Access<'a> {
+    pub(in crate::issuer) subject: &'a str,
+    pub(in crate::issuer) client: &'a str,
+    pub(in crate::issuer) scopes: &'a [String],
+    /// For this provider alone where it is empty.
+    pub(in crate::issuer) audiences: &'a [String],
+    pub(in crate::issuer) roles: &'a [String],
+    /// What it was issued under: it ends with that.
+    pub(in crate::issuer) grant: Option<&'a str>,
+    /// When somebody logged in.
+    pub(in crate::issuer) authenticated: Option<u64>,
+    /// Who acts for the subject (RFC 8693 section 4.1).
+    pub(in crate::issuer) actor: Option<Value>,
+}
+
+/// The answer of the token endpoint (RFC 6749 section 5.1).
+#[derive(Debug, Serialize)]
+pub(in crate::issuer) struct Answer {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::issuer) id_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::issuer) refresh_token: Option<String>,
+    /// RFC 8693 section 2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::issuer) issued_token_type: Option<&'static str>,
+}
+
+impl Provider {
+    /// With an access token, and no other yet.
+    pub(in crate::issuer) fn answer(&self, access: &Access<'_>) -> Result<Answer, Refused> {
+        let (now, lasts) = (self.now(), self.0.config.token.as_secs());
+        let random = secret::random()?;
+        // So that whoever is asked finds the grant again.
+        let id = access.grant.map_or_else(|| random.clone(), |grant| format!("{grant}.{random}"));
+        let mut audiences: Vec<&str> = access.audiences.iter().map(String::as_str).collect();
+        let is_for_us = access.scopes.iter().any(|scope| scope == "openid");
+        if audiences.is_empty() || is_for_us {
+            audiences.push(self.issuer());
+        }
+        let audience = match audiences.as_slice() {
+            [one] => json!(one),
+            several => json!(several),
+        };
+        let mut claims = json!({
+            "iss": self.issuer(), "sub": access.subject, "aud": audience, "client_id": access.client,
+            "iat": now, "exp": now + lasts, "jti": id,
+        });
+        let scope = access.scopes.join(" ");
+        if !scope.is_empty() {
+            claims["scope"] = json!(scope);
+        }
+        if !access.roles.is_empty() {
+            claims["roles"] = json!(access.roles);
+        }
+        if let Some(at) = access.authenticated {
+            claims["auth_time"] = json!(at);
+        }
+        if let Some(actor) = &access.actor {
+            claims["act"] = actor.clone();
+        }
+        Ok(Answer {
+            access_token: self.signed("at+jwt", &claims)?,
+            token_type: "Bearer",
+            expires_in: lasts,
+            scope,
+            id_token: None,
+            refresh_token: None,
+            issued_token_type: None,
+        })
+    }
+
+    /// A JWT of this type, signed with the key of now.
+    pub(in crate::issuer) fn signed(&self, kind: &str, claims: &Value) -> Result<String, Refused> {
+        let key = self.0.ring.signer(self.now());
+        let header = json!({"alg": key.algorithm().name(), "kid": key.id(), "typ": kind});
+        let message = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
+        let signature =
+            key.sign(message.as_bytes()).map_err(|_| Refused::broken("a token could not be signed"))?;
+        Ok(format!("{message}.{}", encoded(signature)))
+    }
+
+    /// The claims of a JWT of this type that was signed here, whether it has ended or not.
+    pub(in crate::issuer) fn read(&self, kind: &str, text: &str) -> Option<Map<String, Value>> {
+        const LONGEST: usize = 16 << 10;
+        if text.len() > LONGEST {
+            return None;
+        }
+        let token = Token::parse(text).ok()?;
+        let key = self.0.ring.public(token.header.key_id.as_deref()?)?;
+        let is_ours = token.header.kind.as_deref() == Some(kind)
+            && token.header.algorithm == key.algorithm
+            && token.claims.issuer == self.issuer()
+            && key.has_signed(token.signed, &token.signature);
+        is_ours.then_some(token.claims.all)
+    }
+}
+
+fn encoded(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
