@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let load = Load { verifier, provider, tasks };
 
     println!(
-        "| {:38} | valid | refused | p50 µs | p99 µs | p99.9 µs | made up | fetches |\n|---|---|---|---|---|---|---|---|",
+        "| {:40} | valid | refused | p50 µs | p99 µs | p99.9 µs | made up | fetches |\n|---|---|---|---|---|---|---|---|",
         "phase"
     );
     let tokens = first.tokens()?;
@@ -89,10 +89,11 @@ impl Load {
         let at = |share: f64| {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
             let index = (took.len() as f64 * share) as usize;
-            took.get(index.min(took.len().saturating_sub(1))).copied().unwrap_or_default().as_nanos() as f64 / 1e3
+            took.get(index.min(took.len().saturating_sub(1))).copied().unwrap_or_default().as_nanos() as f64
+                / 1e3
         };
         println!(
-            "| {name:38} | {} | {refused} | {:.1} | {:.1} | {:.1} | {} | {fetches} |",
+            "| {name:40} | {} | {refused} | {:.1} | {:.1} | {:.1} | {} | {fetches} |",
             took.len(),
             at(0.5),
             at(0.99),
@@ -169,8 +170,7 @@ impl Provider {
     async fn start(tasks: &Tasks) -> Result<Self, Box<dyn Error>> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/keys", listener.local_addr()?);
-        let provider =
-            Self { url, keys: Arc::default(), fetches: Arc::default(), is_away: Arc::default() };
+        let provider = Self { url, keys: Arc::default(), fetches: Arc::default(), is_away: Arc::default() };
         let (keys, fetches, is_away) =
             (Arc::clone(&provider.keys), Arc::clone(&provider.fetches), Arc::clone(&provider.is_away));
         let answer = async move || {

@@ -69,7 +69,8 @@ pub struct Issuer {
     pub ca_file: Option<PathBuf>,
     /// Keys are fetched anew within this time, earlier where the issuer says so. Default 5 min.
     pub refresh: Duration,
-    /// At most one fetch begins within this time, whoever wants which key. Default 5 s.
+    /// At most one fetch begins within this time, whoever wants which key. Default 1 s: within `wait`, so that a key that
+    /// appears without notice is found in time.
     pub cool_down: Duration,
     /// So long keys are used that can't be fetched anew. Default 24 h.
     pub stale_limit: Duration,
@@ -129,7 +130,7 @@ impl Default for Issuer {
             allow_http: false,
             ca_file: None,
             refresh: Duration::from_secs(300),
-            cool_down: Duration::from_secs(5),
+            cool_down: Duration::from_secs(1),
             stale_limit: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
             wait: Duration::from_secs(2),

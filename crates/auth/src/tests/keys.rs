@@ -15,7 +15,7 @@ use crate::keys::{Fetch as _, Http, Url};
 const DAY: u64 = 24 * 3600;
 
 async fn following(script: &Script) -> Verifier {
-    with(script, Issuer::new(ISSUER)).await
+    with(script, Issuer { cool_down: Duration::from_secs(5).into(), ..Issuer::new(ISSUER) }).await
 }
 
 async fn with(script: &Script, issuer: Issuer) -> Verifier {
@@ -211,6 +211,33 @@ async fn a_new_key_is_found_amid_random_kids() {
     assert_eq!(before, Instant::now());
     tokio::time::sleep(Duration::from_millis(3500)).await;
     assert!(verifier.verify(&new.token()).await.is_ok(), "what is left of it is waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_without_notice_amid_random_kids_refuses_no_valid_token() {
+    let (old, new) = (signer("old"), signer("new"));
+    let script = Script::of(&[&old]);
+    script.takes(Duration::from_millis(50));
+    let verifier = with(&script, Issuer::new(ISSUER)).await;
+    assert!(verifier.verify(&old.token()).await.is_ok());
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..1000 {
+        if number == 500 {
+            script.has(&[&new]);
+        }
+        let random = old.token_with(|header, _| header["kid"] = json!(format!("random-{number}")));
+        let valid = if number < 500 { old.token() } else { new.token() };
+        for (token, is_good) in [(random, false), (valid, true)] {
+            let verifier = verifier.clone();
+            all.spawn(async move { assert_eq!(verifier.verify(&token).await.is_ok(), is_good, "{number}") });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while let Some(ended) = all.join_next().await {
+        ended.unwrap();
+    }
+    let fetched = script.fetched(KEYS);
+    assert!(fetched.windows(2).skip(1).all(|pair| pair[1] - pair[0] >= Duration::from_secs(1)));
 }
 
 #[tokio::test(start_paused = true)]
