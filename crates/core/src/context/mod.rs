@@ -21,7 +21,10 @@ mod scope;
 mod trace;
 pub(crate) mod tracestate;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderValue;
 
@@ -62,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) span: Span,
     /// What is measured of it.
     pub(crate) observation: Option<Observation>,
+    /// What it was let in with. Set further in than where the context is made.
+    pub(crate) authorization: OnceLock<HeaderValue>,
 }
 
 impl Parts {
@@ -172,6 +177,25 @@ impl RequestContext {
     #[must_use]
     pub fn ambient(&self) -> &Ambient {
         &self.0.ambient
+    }
+
+    /// The `Authorization` that the request was let in with: verified, for this service, and marked as sensitive. What makes
+    /// tokens for outgoing calls reads it; it is in no `Debug` output.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.0.authorization.get()
+    }
+
+    /// Says that the request which is being handled was let in with `authorization`. For what authenticates; the first one
+    /// holds, and outside of a request nothing does.
+    pub fn admit(authorization: &HeaderValue) {
+        Self::peek(|context| {
+            context.0.authorization.get_or_init(|| {
+                let mut authorization = authorization.clone();
+                authorization.set_sensitive(true);
+                authorization
+            });
+        });
     }
 
     /// With the request id that arrived; it was found well-formed.
@@ -296,6 +320,22 @@ mod tests {
         let late = Deadline::after(Duration::from_secs(9));
         let context = RequestContext::new().with_deadline(early).with_deadline(late);
         assert_eq!(context.deadline(), Some(early));
+    }
+
+    #[test]
+    fn what_a_request_was_let_in_with_is_known_within_it_and_never_shown() {
+        let token = HeaderValue::from_static("Bearer s3cret");
+        RequestContext::admit(&token);
+        RequestContext::new().sync_scope(|| {
+            RequestContext::admit(&token);
+            RequestContext::admit(&HeaderValue::from_static("Bearer other"));
+            let context = RequestContext::current().unwrap().with_attempt(1);
+            assert_eq!(context.authorization(), Some(&token));
+            assert!(context.authorization().unwrap().is_sensitive());
+            let shown = format!("{context:?} {:?}", context.authorization());
+            assert!(!shown.contains("s3cret"), "{shown}");
+        });
+        assert_eq!(RequestContext::new().authorization(), None);
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub(super) fn read(
         protocol: Some(protocol),
         span: Span::none(),
         observation: None,
+        authorization: std::sync::OnceLock::new(),
     };
     (parts, refused)
 }
