@@ -25,6 +25,7 @@ use crate::{
     balance::Origin,
     call::Call,
     check,
+    credentials::{self, Credentials, Kept},
     error::Error,
     outgoing,
     pool::Settings,
@@ -47,7 +48,10 @@ use crate::{
 /// Handlers of axum can take it as an argument, where the host put it into what it gives to requests
 /// ([`Ambient`](mainstay_core::context::Ambient)).
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    inner: Arc<Inner>,
+    credentials: Option<Arc<dyn Credentials>>,
+}
 
 pub(crate) struct Inner {
     pub(crate) resolver: Box<dyn Resolve>,
@@ -155,9 +159,38 @@ impl Client {
             check::begin_if_due(target, check, &policy.pool);
         }
         parts.extensions.clear();
-        let call = Call::new(&self.0, target, policy, context.as_ref(), deadline, repeat, key);
-        let answer = call.run(parts, body).await?;
+        let before = context.map_or(0, |context| context.attempt());
+        let call = |before| Call::new(&self.inner, target, policy, before, deadline, repeat, key);
+        let source = self.credentials.as_ref();
+        let Some(shown) = credentials::put(source, target, &mut parts.headers, deadline).await? else {
+            return Ok((call(before).run(parts, body).await?, deadline));
+        };
+        let retry = &policy.config.retry;
+        let may_repeat = repeat == Some(Repeat::Idempotent) && retry.max_attempts > 1 && retry.budget > 0.0;
+        let (kept, body) =
+            if may_repeat { Kept::of(&parts, body, retry.max_body.as_usize()) } else { (None, body) };
+        let mut answer = call(before).run(parts, body).await?;
+        // The token goes, whether or not this call is made again.
+        if shown.is_outdated(target, &answer)
+            && let Some(kept) = kept
+        {
+            answer = match kept.again(target, deadline, answer).await {
+                Err(answer) => answer,
+                Ok((mut parts, body)) => {
+                    credentials::put(source, target, &mut parts.headers, deadline).await?;
+                    Box::pin(call(before.saturating_add(1)).run(parts, body)).await?
+                }
+            };
+        }
         Ok((answer, deadline))
+    }
+
+    /// The same client, with its connections and what it knows, whose calls show what `credentials` has for them. For the
+    /// services of one process that are known by different ones.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: impl Credentials) -> Self {
+        self.credentials = Some(Arc::new(credentials));
+        self
     }
 
     /// Makes `service` known ahead of its first call: its name is resolved, and where `client.pool.min_idle` says so
@@ -190,22 +223,22 @@ impl Client {
     /// How it is configured.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.0.config.load_full()
+        self.inner.config.load_full()
     }
 
     /// Makes the calls that begin from now on as `config` says. Connections and what is known of endpoints stay.
     pub fn reconfigure(&self, config: Config) {
-        let _changing = self.0.changing();
-        for target in self.0.targets.load().values() {
-            target.set_policy(self.0.policy(&config, &target.service));
+        let _changing = self.inner.changing();
+        for target in self.inner.targets.load().values() {
+            target.set_policy(self.inner.policy(&config, &target.service));
         }
-        self.0.config.store(Arc::new(config));
+        self.inner.config.store(Arc::new(config));
     }
 
     /// What is known of the services that were called so far, by name.
     #[must_use]
     pub fn targets(&self) -> Vec<state::Service> {
-        let targets = self.0.targets.load();
+        let targets = self.inner.targets.load();
         let mut services: Vec<_> = targets.values().map(|target| state::Service::of(target)).collect();
         services.sort_by(|one, other| one.balance.service.cmp(&other.balance.service));
         services
@@ -220,7 +253,7 @@ impl Client {
     /// The services of this process that it calls as functions.
     #[must_use]
     pub fn locals(&self) -> &Locals {
-        &self.0.locals
+        &self.inner.locals
     }
 
     /// Closes the connections that are not in use, and waits for the others, at most `bound`. Calls over the wire can
@@ -234,41 +267,41 @@ impl Client {
     /// Dropping it leaves what is under way to end by itself.
     pub async fn close(&self, bound: Duration) -> Result<(), StillRunning> {
         {
-            let _changing = self.0.changing();
-            self.0.targets.store(Arc::default());
+            let _changing = self.inner.changing();
+            self.inner.targets.store(Arc::default());
         }
-        self.0.locals.clear();
-        self.0.tasks.stop(bound).await
+        self.inner.locals.clear();
+        self.inner.tasks.stop(bound).await
     }
 
     /// The first call to a service waits until the registry has answered, for `client.pool.connect_timeout` at most.
     pub(crate) async fn target(&self, name: &str) -> Result<Arc<Target>, Error> {
-        if let Some(target) = self.0.targets.load().get(name) {
+        if let Some(target) = self.inner.targets.load().get(name) {
             return Ok(target.clone());
         }
         let service =
             ServiceName::new(name).map_err(|error| Error::invalid(format_args!("http://{name}"), error))?;
-        let watch = self.0.resolver.resolve(&service);
+        let watch = self.inner.resolver.resolve(&service);
         if !watch.is_settled() {
             // Without an answer the name has no endpoints for now.
-            let bound = self.0.config.load().for_service(&service).pool.connect_timeout.get();
+            let bound = self.inner.config.load().for_service(&service).pool.connect_timeout.get();
             let _ = tokio::time::timeout(bound, watch.settled()).await;
         }
         if watch.snapshot().is_empty() {
             // Not kept: names that lead nowhere must not take room.
-            return Err(Error::no_endpoint(&service, self.0.resolver.known()));
+            return Err(Error::no_endpoint(&service, self.inner.resolver.known()));
         }
-        let _changing = self.0.changing();
-        let mut targets = HashMap::clone(&self.0.targets.load());
+        let _changing = self.inner.changing();
+        let mut targets = HashMap::clone(&self.inner.targets.load());
         // Another call may have been first: its measurements count.
         if let Some(target) = targets.get(name) {
             return Ok(target.clone());
         }
-        let policy = self.0.policy(&self.0.config.load(), &service);
-        let peer = self.0.observer.as_ref().map(|observer| observer.peer(service.as_str()));
-        let target = Arc::new(Target::new(service.clone(), watch, self.0.origin.clone(), policy, peer));
+        let policy = self.inner.policy(&self.inner.config.load(), &service);
+        let peer = self.inner.observer.as_ref().map(|observer| observer.peer(service.as_str()));
+        let target = Arc::new(Target::new(service.clone(), watch, self.inner.origin.clone(), policy, peer));
         targets.insert(service, target.clone());
-        self.0.targets.store(Arc::new(targets));
+        self.inner.targets.store(Arc::new(targets));
         Ok(target)
     }
 }
@@ -321,7 +354,7 @@ impl Builder {
     #[must_use]
     pub fn build(self, resolver: impl Resolve) -> Client {
         let Self { config, locals, origin, observer } = self;
-        Client(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             resolver: Box::new(resolver),
             locals,
             tasks: Tasks::new(),
@@ -330,7 +363,8 @@ impl Builder {
             observer,
             changing: Mutex::new(()),
             targets: ArcSwap::default(),
-        }))
+        });
+        Client { inner, credentials: None }
     }
 }
 
@@ -396,9 +430,10 @@ impl fmt::Debug for ResponseFuture {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("config", &self.0.config.load())
-            .field("known", &self.0.resolver.known())
-            .field("locals", &self.0.locals)
+            .field("config", &self.inner.config.load())
+            .field("known", &self.inner.resolver.known())
+            .field("locals", &self.inner.locals)
+            .field("has_credentials", &self.credentials.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -33,6 +33,9 @@ pub enum Error {
     /// All endpoints have as many requests as they may have; the request was not sent.
     #[error(transparent)]
     Overloaded(#[from] Box<Overloaded>),
+    /// There are no credentials to show; the request was not sent.
+    #[error(transparent)]
+    Credentials(#[from] Box<Credentials>),
     /// No connection to the endpoint; the request was not sent.
     #[error(transparent)]
     Connect(#[from] Box<Connect>),
@@ -112,6 +115,17 @@ pub struct Overloaded {
     /// Which service.
     pub service: ServiceName,
     source: CoreOverloaded,
+}
+
+/// There are no [credentials](crate::credentials) to show, and the request was not sent: of the kind that the reason has, such
+/// as [`Kind::Unavailable`] while who issues tokens is away.
+#[derive(Debug, thiserror::Error)]
+#[error("no credentials for service `{service}`")]
+#[non_exhaustive]
+pub struct Credentials {
+    /// Which service.
+    pub service: ServiceName,
+    source: Classified,
 }
 
 /// No connection to the endpoint; the request was not sent: [`Kind::Unavailable`].
@@ -245,6 +259,12 @@ impl Error {
         let cause = mainstay_core::Error::from_boxed(cause);
         let source = Classified::new(cause.kind(), cause.into_boxed());
         Box::new(RequestBody { service: service.clone(), source }).into()
+    }
+
+    pub(crate) fn credentials(service: &ServiceName, cause: BoxError) -> Self {
+        let cause = mainstay_core::Error::from_boxed(cause);
+        let source = Classified::new(cause.kind(), cause.into_boxed());
+        Box::new(Credentials { service: service.clone(), source }).into()
     }
 
     pub(crate) fn elapsed(service: &ServiceName, endpoint: Option<Address>, waited: Duration) -> Self {

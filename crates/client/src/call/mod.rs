@@ -5,11 +5,7 @@ mod attempt;
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, request::Parts};
-use mainstay_core::{
-    Body,
-    context::{Deadline, RequestContext},
-    observe,
-};
+use mainstay_core::{Body, context::Deadline, observe};
 use mainstay_discovery::Address;
 use tokio::time::Instant;
 
@@ -45,12 +41,11 @@ impl<'a> Call<'a> {
         client: &'a Inner,
         target: &'a Target,
         policy: &'a Policy,
-        context: Option<&RequestContext>,
+        before: u32,
         deadline: Deadline,
         repeat: Option<Repeat>,
         key: Option<Key>,
     ) -> Self {
-        let before = context.map_or(0, RequestContext::attempt);
         let scene = Scene { client, target, policy, deadline, before, repeat, key };
         Self { scene, started: Instant::now(), last: None }
     }
