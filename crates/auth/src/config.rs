@@ -8,8 +8,11 @@ use std::{
 use mainstay_core::config::{ByteSize, Duration, Findings, Secret, Section};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::Url;
 pub use crate::keys::{Hmac, Rsa};
+use crate::{
+    fetch::Url,
+    outgoing::{self, wrong_url},
+};
 
 /// `[auth]`: whose tokens are taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,8 @@ pub struct Config {
     pub audience: Vec<String>,
     /// `[auth.issuers.NAME]`: whose tokens are taken. None by default.
     pub issuers: BTreeMap<String, Issuer>,
+    /// What calls to other services show for themselves.
+    pub outgoing: outgoing::Config,
     /// How far the clocks of issuers may be wrong. Default 30 s, at most 5 min.
     pub leeway: Duration,
     /// Longer tokens are refused unread. Default 8 KiB, at most 64 KiB.
@@ -107,6 +112,7 @@ impl Default for Config {
             query_token: false,
             audience: Vec::new(),
             issuers: BTreeMap::new(),
+            outgoing: outgoing::Config::default(),
             leeway: Duration::from_secs(30),
             max_token: ByteSize::from_kib(8),
             cache: 8192,
@@ -231,6 +237,7 @@ impl Config {
                 at("issuer", &format!("another issuer than that of `issuers.{other}`"));
             }
         }
+        self.outgoing.wrong(&mut |key, expected| reject(format!("outgoing.{key}"), expected));
         wrong
     }
 }
@@ -258,9 +265,9 @@ impl Issuer {
             reject("secret", &format!("at least {least} bytes"));
         }
         if let Some(url) = &self.jwks_url {
-            self.wrong_url("jwks_url", url, reject);
+            wrong_url("jwks_url", url, self.allow_http, reject);
         } else if !self.issuer.is_empty() && !sources.iter().any(|(_, is_set)| *is_set) {
-            self.wrong_url("issuer", &self.issuer, reject);
+            wrong_url("issuer", &self.issuer, self.allow_http, reject);
         }
         for (key, value) in [
             ("refresh", self.refresh),
@@ -274,21 +281,6 @@ impl Issuer {
         }
         if self.wait > Duration::from_secs(60) {
             reject("wait", "at most 1m");
-        }
-    }
-
-    fn wrong_url(&self, key: &str, url: &str, reject: &mut impl FnMut(&str, &str)) {
-        match Url::parse(url) {
-            None => {
-                reject(key, "a URL with host, such as `https://id.example`, if keys are fetched from there")
-            }
-            Some(url) if !url.is_private() && !self.allow_http => {
-                reject(key, "an `https` URL, or `allow_http = true`");
-            }
-            Some(url) if url.is_tls() && !cfg!(feature = "tls") => {
-                reject(key, "a program with the feature `tls`, for `https`");
-            }
-            Some(_) => {}
         }
     }
 }

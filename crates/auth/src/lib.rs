@@ -10,9 +10,12 @@
 //! | [`config`] | whose tokens are taken, and by which rules |
 //! | `issuer` | an OpenID provider of our own (feature `issuer`) |
 //! | `token` | one token: its form, header and claims |
+//! | `fetch` | what is asked of issuers over HTTP, within bounds |
 //! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
 //! | `verifier` | [`Verifier`]: whether a token is good, and whose it is |
-//! | `cache` | tokens that were verified |
+//! | `cache` | what is known of tokens: whose they are, or what they were exchanged for |
+//! | `flights` | work that several want at once, and is done once |
+//! | [`outgoing`] | tokens for calls to other services |
 //! | `principal` | [`Principal`]: who sent a request |
 //! | `refusal` | [`Refusal`]: why nobody was let in, for the log |
 //!
@@ -37,10 +40,13 @@ pub mod authorize;
 mod cache;
 mod clock;
 pub mod config;
+mod fetch;
+mod flights;
 #[cfg(feature = "issuer")]
 pub mod issuer;
 mod json;
 mod keys;
+pub mod outgoing;
 mod principal;
 mod refusal;
 mod token;
@@ -50,6 +56,7 @@ pub use self::{
     authenticate::{AuthenticateLayer, Claims},
     authorize::{Methods, Require},
     config::{Config, Hmac, Issuer, Relaxation, Rsa},
+    outgoing::Outgoing,
     principal::{Means, Principal, UnexpectedClaims},
     refusal::Refusal,
     verifier::{Unusable, Verifier},

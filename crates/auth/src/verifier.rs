@@ -12,10 +12,11 @@ use mainstay_core::{metrics::Observations, task::Tasks};
 use crate::{
     Config, Principal, Refusal,
     authenticate::answer::Challenges,
-    cache::Cache,
+    cache::{Cache, Remembered},
     clock::Clock,
     config::{Issuer, Relaxation},
-    keys::{Fetch, Http, Key, Keys, NotFound},
+    fetch::{Fetch, Http},
+    keys::{Key, Keys, NotFound},
     principal::{Identity, Means},
     refusal::Counts,
     token::{Claims, Header, Token, at_path},
@@ -31,7 +32,7 @@ struct Inner {
     /// In seconds.
     leeway: f64,
     max_token: usize,
-    cache: Option<Cache>,
+    cache: Option<Cache<Verified>>,
     clock: Clock,
     query_token: bool,
     challenges: Challenges,
@@ -45,6 +46,19 @@ struct Trusted {
     roles: String,
     has_secret: bool,
     keys: Keys,
+}
+
+/// A token that was found good.
+pub(crate) struct Verified {
+    pub(crate) principal: Principal,
+    /// What it is signed with: it holds as long as the key is there.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl Remembered for Verified {
+    fn holds(&self, now: f64) -> bool {
+        now < self.principal.expires() && !self.key.as_ref().is_some_and(|key| key.is_gone())
+    }
 }
 
 /// The configuration can't be used.
@@ -69,11 +83,7 @@ impl Verifier {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn open(config: &Config, tasks: &Tasks) -> Result<Self, Unusable> {
-        let fetch = |issuer: &Issuer| Http {
-            tasks: tasks.clone(),
-            timeout: issuer.timeout.get(),
-            ca_file: issuer.ca_file.clone(),
-        };
+        let fetch = |issuer: &Issuer| Http::new(tasks.clone(), issuer.timeout.get(), issuer.ca_file.clone());
         Self::open_with(config, tasks, Clock::System, fetch).await
     }
 
@@ -116,7 +126,7 @@ impl Verifier {
     /// Who sent `token`, if it was verified before and still holds. Allocates nothing, waits for nothing.
     #[must_use]
     pub fn known(&self, token: &str) -> Option<Principal> {
-        self.0.cache.as_ref()?.get(token, self.0.now())
+        self.0.cache.as_ref()?.get(token, self.0.now(), |verified| verified.principal.clone())
     }
 
     /// Verifies `token`: who sent it, or why it is refused. Waits for keys at most, and for those no longer than `wait` of the
@@ -131,6 +141,25 @@ impl Verifier {
         match self.known(token) {
             Some(principal) => Ok(principal),
             None => self.0.verify(token).await,
+        }
+    }
+
+    /// Forgets `token`, which was revoked: the next sight of it is a first one. A JWT that its issuer has revoked is still
+    /// valid by itself until it expires; one that its issuer is asked about is not.
+    pub fn forget(&self, token: &str) {
+        if let Some(cache) = &self.0.cache {
+            cache.remove(token);
+        }
+    }
+
+    /// Forgets the tokens of `issuer` with this `jti`. Looks at all that is remembered: for what happens now and then.
+    pub fn forget_id(&self, issuer: &str, id: &str) {
+        let is_it = |verified: &Verified| {
+            let Identity { issuer: of, claims, .. } = &*verified.principal.0;
+            of == issuer && claims.get("jti").and_then(serde_json::Value::as_str) == Some(id)
+        };
+        if let Some(cache) = &self.0.cache {
+            cache.remove_if(is_it);
         }
     }
 
@@ -180,7 +209,8 @@ impl Inner {
             means: Means::Bearer,
         }));
         if let Some(cache) = &self.cache {
-            cache.insert(text, principal.clone(), key, self.now());
+            let verified = Verified { principal: principal.clone(), key: Some(key) };
+            cache.insert(text, verified, self.now());
         }
         Ok(principal)
     }

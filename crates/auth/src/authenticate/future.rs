@@ -12,7 +12,7 @@ use mainstay_core::{error::Protocol, middleware::FromBody};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::answer::refused;
+use super::{admit, answer::refused};
 use crate::{Principal, Refusal, Verifier};
 
 pin_project! {
@@ -81,7 +81,7 @@ where
                         waiting.take().expect("it is taken once, when the state ends");
                     match verdict {
                         Ok(principal) => {
-                            request.extensions_mut().insert(principal);
+                            admit(&mut request, principal);
                             State::Called { future: inner.call(request) }
                         }
                         Err(refusal) => {

@@ -9,8 +9,8 @@ mod resource;
 
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
-use mainstay_core::{error::Protocol, middleware::FromBody};
+use http::{Request, Response, header};
+use mainstay_core::{context::RequestContext, error::Protocol, middleware::FromBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -90,7 +90,7 @@ where
             }
         };
         if let Some(principal) = self.verifier.known(token) {
-            request.extensions_mut().insert(principal);
+            admit(&mut request, principal);
             return ResponseFuture::called(self.inner.call(request));
         }
         let token = token.to_owned();
@@ -99,4 +99,12 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         ResponseFuture::verifying(self.verifier.clone(), token, inner, request)
     }
+}
+
+/// Says who sends it: to all further in, and to what makes calls on its behalf.
+fn admit<B>(request: &mut Request<B>, principal: Principal) {
+    if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
+        RequestContext::admit(authorization);
+    }
+    request.extensions_mut().insert(principal);
 }

@@ -3,7 +3,7 @@
 use axum::{Json, Router, routing::get};
 use serde_json::json;
 
-use crate::{Config, keys::Url};
+use crate::{Config, fetch::Url};
 
 /// RFC 9728 section 3.
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

@@ -62,7 +62,7 @@ pub use self::{
     config::{Algorithm, Client, Config, Grant, User},
     password::hash_password,
 };
-use crate::{clock::Clock, keys::Url};
+use crate::{clock::Clock, fetch::Url};
 
 /// An OpenID provider. Clones are the same one; with the last its task ends.
 #[derive(Clone)]

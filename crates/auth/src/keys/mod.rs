@@ -1,11 +1,9 @@
 //! The keys of an issuer: read without a lock, kept current by one task.
 
-mod fetch;
 mod file;
 mod jwk;
 mod remote;
 mod set;
-mod url;
 
 use std::{
     fmt,
@@ -24,17 +22,16 @@ use tokio::{
 };
 use tokio_util::sync::DropGuard;
 
-#[cfg(test)]
-pub(crate) use self::fetch::{Document, Failure};
 pub use self::jwk::{Hmac, Rsa};
 use self::remote::{Place, Remote, Timing};
 pub(crate) use self::{
-    fetch::{Fetch, Http},
     jwk::Key,
     set::{NotFound, Set},
-    url::Url,
 };
-use crate::config::Issuer;
+use crate::{
+    config::Issuer,
+    fetch::{Fetch, Url},
+};
 
 /// So many requests wait for the keys of one issuer at most; others with unknown keys are refused at once.
 const MOST_WAITING: usize = 256;

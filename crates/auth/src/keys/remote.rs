@@ -5,14 +5,11 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use jsonwebtoken::Algorithm;
 use tokio::time::Instant;
 
-use super::{
-    Set, Shared, Url,
-    fetch::{Document, Failure, Fetch},
+use super::{Set, Shared};
+use crate::{
+    config::Issuer,
+    fetch::{self, Document, Failure, Fetch, Url},
 };
-use crate::{config::Issuer, json};
-
-const OPENID: &str = "/.well-known/openid-configuration";
-const OAUTH: &str = "/.well-known/oauth-authorization-server";
 
 /// Keeps the keys of an issuer current.
 pub(super) struct Remote<F> {
@@ -135,44 +132,11 @@ impl<F: Fetch> Remote<F> {
             Place::Known(url) | Place::Discovered(_, Some(url)) => Ok(url.clone()),
             Place::Discovered(issuer, None) => {
                 let issuer = issuer.clone();
-                let openid = self.metadata(&issuer.with_suffix(OPENID)).await;
-                let found = match openid {
-                    Ok(found) => found,
-                    Err(Failure(openid)) => match self.metadata(&issuer.with_prefix(OAUTH)).await {
-                        Ok(found) => found,
-                        Err(Failure(oauth)) => {
-                            return Err(Failure::new(format_args!("no metadata: {openid}; {oauth}")));
-                        }
-                    },
-                };
+                let found =
+                    fetch::endpoint(&self.fetch, &issuer, &self.issuer, "jwks_uri", self.allow_http).await?;
                 self.place = Place::Discovered(issuer, Some(found.clone()));
                 Ok(found)
             }
-        }
-    }
-
-    /// Where the metadata at `url` says that the keys are.
-    async fn metadata(&self, url: &Url) -> Result<Url, Failure> {
-        let document = self.fetch.get(url).await?;
-        let metadata = json::object(&document.body)
-            .map_err(|_| Failure::new(format_args!("{url}: not a JSON object, each name once")))?;
-        let text = |name: &str| metadata.get(name).and_then(serde_json::Value::as_str);
-        // RFC 8414 section 3.3, OpenID Connect Discovery section 4.3: else somebody else's keys could be taken for its own.
-        match text("issuer") {
-            Some(issuer) if issuer == self.issuer => {}
-            issuer => {
-                let named = issuer.unwrap_or("no issuer");
-                return Err(Failure::new(format_args!(
-                    "{url}: it is of {named:?}, not of {:?}",
-                    self.issuer
-                )));
-            }
-        }
-        let keys = text("jwks_uri").and_then(Url::parse);
-        match keys {
-            Some(keys) if keys.is_private() || self.allow_http => Ok(keys),
-            Some(keys) => Err(Failure::new(format_args!("{url}: `jwks_uri` is {keys}, which is not https"))),
-            None => Err(Failure::new(format_args!("{url}: `jwks_uri` is not a URL"))),
         }
     }
 

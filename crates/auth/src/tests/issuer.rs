@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ISSUER, Signer, jwks};
-use crate::keys::{Document, Failure, Fetch, Url};
+use crate::fetch::{Document, Failure, Fetch, Url};
 
 pub(crate) const OPENID: &str = "https://id.example/.well-known/openid-configuration";
 pub(crate) const OAUTH: &str = "https://id.example/.well-known/oauth-authorization-server";

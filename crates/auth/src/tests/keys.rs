@@ -10,7 +10,7 @@ use super::{
     issuer::{KEYS, OAUTH, OPENID},
     *,
 };
-use crate::keys::{Fetch as _, Http, Url};
+use crate::fetch::{Fetch as _, Http, Url};
 
 const DAY: u64 = 24 * 3600;
 
@@ -360,7 +360,7 @@ fn answering(bytes: Vec<u8>) -> Url {
 }
 
 fn http(timeout: Duration) -> Http {
-    Http { tasks: Tasks::new(), timeout, ca_file: None }
+    Http::new(Tasks::new(), timeout, None)
 }
 
 #[tokio::test]

@@ -275,3 +275,30 @@ async fn a_request_that_is_dropped_while_it_waits_for_keys_never_reaches_the_han
     assert_eq!(request().await.unwrap().status(), StatusCode::OK);
     assert_eq!(script.fetched(super::issuer::KEYS).len(), 1, "the fetch went on");
 }
+
+#[tokio::test]
+async fn what_makes_calls_for_a_request_finds_its_token_once_that_was_found_good() {
+    use mainstay_core::context::RequestContext;
+
+    let signer = signer();
+    let layer = AuthenticateLayer::new(trusting(&[&signer]).await).optional();
+    let app = Router::new()
+        .route(
+            "/",
+            get(|| async {
+                let context = RequestContext::current().unwrap();
+                context.authorization().map_or("none".to_owned(), |found| found.to_str().unwrap().to_owned())
+            }),
+        )
+        .layer(layer);
+    let token = bearer(&signer.token());
+    for _sight in 0..2 {
+        let answer = RequestContext::new().scope(ask(&app, "/", &[&token])).await;
+        assert_eq!(answer.body, token);
+    }
+    let anonymous = RequestContext::new();
+    assert_eq!(anonymous.clone().scope(ask(&app, "/", &[])).await.body, "none");
+    let refused = RequestContext::new();
+    assert_eq!(refused.clone().scope(ask(&app, "/", &["Bearer a.b.c"])).await.status, 401);
+    assert_eq!(refused.authorization(), None);
+}

@@ -17,7 +17,7 @@ pub use self::{
     client::{Client, Grant},
     user::User,
 };
-use crate::keys::Url;
+use crate::fetch::Url;
 
 /// An OpenID provider: who it is, whom it knows, how long what it gives out is good for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! URIs that people are sent to.
 
-use crate::keys::Url;
+use crate::fetch::Url;
 
 const LONGEST: usize = 2048;
 

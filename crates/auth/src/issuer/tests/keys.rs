@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::*;
 use crate::{
     Config as Trust, Issuer, Verifier,
-    keys::{Document, Failure, Fetch, Url},
+    fetch::{Document, Failure, Fetch, Url},
 };
 
 /// Asks a provider without a network, so that time can stand still.

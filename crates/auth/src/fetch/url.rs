@@ -72,6 +72,11 @@ impl Url {
         self.port
     }
 
+    /// Scheme and authority.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.authority)
+    }
+
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }

@@ -1,0 +1,70 @@
+#![allow(clippy::disallowed_methods, reason = "tests own their tasks")]
+
+mod answers;
+mod exchanged;
+mod issuer;
+mod own;
+mod wire;
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use mainstay_core::{
+    context::{Deadline, RequestContext},
+    error::Kind,
+    task::Tasks,
+};
+
+use self::issuer::{ISSUER, Script};
+use super::{Config, Credential, Credentials, Issuers, Registration, Target};
+use crate::tests::clock;
+
+fn registration() -> Registration {
+    Registration::new(ISSUER, "orders").with_secret("s3cret")
+}
+
+/// What `orders` shows.
+fn opened(script: &Script, config: &Config) -> Credentials {
+    Issuers::open(config, &Tasks::new(), clock(), |_| script.clone()).unwrap().of("orders")
+}
+
+/// What calls of `orders` to `stock` show.
+fn to_stock(script: &Script, target: Target) -> Credentials {
+    opened(script, &Config::new(registration()).with_target("stock", target))
+}
+
+/// What a call to `stock` shows that has ten seconds.
+async fn shown(credentials: &Credentials) -> Result<Option<String>, (Kind, String)> {
+    shown_within(credentials, Duration::from_secs(10)).await
+}
+
+async fn shown_within(credentials: &Credentials, time: Duration) -> Result<Option<String>, (Kind, String)> {
+    let shown = match credentials.credential("stock", Deadline::after(time)) {
+        Credential::None => None,
+        Credential::Ready(shown) => Some(shown),
+        Credential::Awaited(awaited) => awaited.await.map_err(|error| {
+            let text = error.to_string();
+            (mainstay_core::Error::from_boxed(error).kind(), text)
+        })?,
+    };
+    Ok(shown.map(|shown| {
+        assert!(shown.is_sensitive());
+        shown.to_str().unwrap().to_owned()
+    }))
+}
+
+/// What is there without waiting.
+fn ready(credentials: &Credentials) -> Option<HeaderValue> {
+    match credentials.credential("stock", Deadline::after(Duration::from_secs(10))) {
+        Credential::Ready(shown) => Some(shown),
+        _ => None,
+    }
+}
+
+/// Within a request that was let in with `token`.
+async fn within<F: Future>(token: &str, work: F) -> F::Output {
+    let context = RequestContext::new();
+    let authorization = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    context.clone().sync_scope(|| RequestContext::admit(&authorization));
+    context.scope(work).await
+}
