@@ -10,6 +10,9 @@
 //! | `keys` | signing keys: made, kept, rotated, published |
 //! | `client` | clients, and whether one is who it says |
 //! | `token` | the token endpoint, one file a grant; tokens made and read |
+//! | `authorize` | the authorization endpoint: a request, a login, a consent, a code |
+//! | `users`, `session`, `pages` | people: who they are, that they are logged in, what they see |
+//! | `userinfo`, `introspect`, `revoke`, `logout` | the other endpoints |
 //! | `metadata` | what a client discovers |
 //! | `store` | what is remembered: codes, grants, sessions |
 //! | `password`, `secret` | what people choose, and what nobody can guess |
@@ -35,18 +38,24 @@
 //! # }
 //! ```
 
-#![allow(dead_code, unused_imports, reason = "logins follow")]
-
+mod authorize;
 mod client;
 pub mod config;
 mod form;
+mod introspect;
 mod keys;
+mod logout;
 mod metadata;
+mod pages;
 mod password;
 mod refused;
+mod revoke;
 mod secret;
+mod session;
 mod store;
 mod token;
+mod userinfo;
+mod users;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -57,7 +66,7 @@ use axum::{
 use mainstay_core::task::Tasks;
 use tokio_util::sync::DropGuard;
 
-use self::{client::Client as Known, keys::Ring, store::Store};
+use self::{client::Client as Known, keys::Ring, store::Store, users::Users};
 pub use self::{
     config::{Algorithm, Client, Config, Grant, User},
     password::hash_password,
@@ -73,6 +82,7 @@ struct Inner {
     /// The path of the issuer's URL: empty, or with a slash at its beginning only.
     base: String,
     clients: BTreeMap<String, Arc<Known>>,
+    users: Users,
     ring: Ring,
     store: Store,
     clock: Clock,
@@ -119,6 +129,8 @@ impl Provider {
                 .map_err(|what| Unusable { key: format!("clients.{id}.jwks"), what })?;
             clients.insert(id.clone(), known);
         }
+        let users = Users::open(config).await;
+        let users = users.map_err(|what| Unusable { key: "users".to_owned(), what })?;
         let now = clock.now().as_secs();
         let ring = Ring::open(&config.keys, config.token.as_secs(), now).await;
         let ring = ring.map_err(|what| Unusable { key: "keys.file".to_owned(), what })?;
@@ -128,6 +140,7 @@ impl Provider {
             config: config.clone(),
             base,
             clients,
+            users,
             ring,
             store: Store::in_memory(),
             clock,
@@ -152,7 +165,12 @@ impl Provider {
                 get(metadata::document),
             )
             .route(&at("/jwks"), get(metadata::jwks))
+            .route(&at("/authorize"), get(authorize::show).post(authorize::submit))
             .route(&at("/token"), post(token::endpoint))
+            .route(&at("/userinfo"), get(userinfo::endpoint).post(userinfo::endpoint))
+            .route(&at("/introspect"), post(introspect::endpoint))
+            .route(&at("/revoke"), post(revoke::endpoint))
+            .route(&at("/logout"), get(logout::show).post(logout::submit))
             .with_state(self.clone())
     }
 

@@ -57,12 +57,30 @@ impl Memory {
         }
     }
 
+    pub(super) fn keep(&self, kind: Kind, name: &str, until: u64, now: u64) -> bool {
+        match self.records().get_mut(&(kind, name.to_owned())) {
+            Some(record) if record.until > now => {
+                record.until = until;
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn remove(&self, kind: Kind, name: &str) {
         self.records().remove(&(kind, name.to_owned()));
     }
 
     pub(super) fn sweep(&self, now: u64) {
         self.records().retain(|_, record| record.until > now);
+    }
+
+    #[cfg(test)]
+    pub(super) fn dump(&self) -> Vec<String> {
+        self.records()
+            .iter()
+            .map(|((kind, name), record)| format!("{kind:?} {name} {}", record.text))
+            .collect()
     }
 
     fn records(&self) -> MutexGuard<'_, HashMap<(Kind, String), Record>> {

@@ -105,6 +105,13 @@ impl Store {
         }
     }
 
+    /// Lets a record end later. False where there is none.
+    pub(super) async fn keep(&self, kind: Kind, name: &str, until: u64, now: u64) -> Result<bool, Failure> {
+        match self {
+            Self::Memory(memory) => Ok(memory.keep(kind, name, until, now)),
+        }
+    }
+
     /// Adds a record or replaces it.
     pub(super) async fn put<T: Serialize + Sync>(
         &self,
@@ -124,6 +131,14 @@ impl Store {
             Self::Memory(memory) => memory.remove(kind, name),
         }
         Ok(())
+    }
+
+    /// All records of a store in memory.
+    #[cfg(test)]
+    pub(super) fn dump(&self) -> Vec<String> {
+        match self {
+            Self::Memory(memory) => memory.dump(),
+        }
     }
 
     /// Forgets what has ended by `now`.

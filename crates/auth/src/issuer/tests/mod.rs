@@ -1,7 +1,12 @@
 //! The provider as its clients see it: by its router, on a clock of the tests.
 
+mod attacks;
+mod browser;
 mod clients;
+mod endpoints;
 mod keys;
+mod logins;
+mod refresh;
 
 use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

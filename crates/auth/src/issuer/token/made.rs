@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    issuer::{Provider, refused::Refused, secret},
+    issuer::{Provider, authorize::Granted, client::Client, refused::Refused, secret, store::Kind},
     token::Token,
 };
 
@@ -86,6 +86,61 @@ impl Provider {
         })
     }
 
+    /// What a client gets for what somebody has granted it, as they are now.
+    pub(super) fn for_user(
+        &self,
+        client: &Client,
+        grant: &str,
+        granted: &Granted,
+        nonce: Option<&str>,
+    ) -> Result<Answer, Refused> {
+        let user = self
+            .0
+            .users
+            .by_subject(&granted.subject)
+            .ok_or(Refused::grant("the user is not known any more"))?;
+        let mut answer = self.answer(&Access {
+            subject: &granted.subject,
+            client: &client.id,
+            scopes: &granted.scopes,
+            audiences: &granted.audiences,
+            roles: &user.config.roles,
+            grant: Some(grant),
+            authenticated: Some(granted.authenticated),
+            actor: None,
+        })?;
+        if granted.scopes.iter().any(|scope| scope == "openid") {
+            let now = self.now();
+            // OpenID Connect Core section 2; what else there is about people is at the userinfo endpoint (section 5.4).
+            let mut claims = json!({
+                "iss": self.issuer(), "sub": granted.subject, "aud": client.id,
+                "iat": now, "exp": now + self.0.config.token.as_secs(), "auth_time": granted.authenticated,
+            });
+            if let Some(nonce) = nonce {
+                claims["nonce"] = json!(nonce);
+            }
+            answer.id_token = Some(self.signed("JWT", &claims)?);
+        }
+        Ok(answer)
+    }
+
+    /// The claims of an access token that is good now: signed here, not ended, neither it nor its grant revoked.
+    pub(in crate::issuer) async fn access(&self, text: &str) -> Result<Map<String, Value>, Refused> {
+        const BAD: Refused = Refused::named("invalid_token", "the token is not good, or not any more");
+        let (claims, now) = (self.read("at+jwt", text).ok_or(BAD)?, self.now());
+        let id = claims.get("jti").and_then(Value::as_str).ok_or(BAD)?;
+        if claims.get("exp").and_then(Value::as_u64).is_none_or(|until| until <= now) {
+            return Err(BAD);
+        }
+        if let Some((grant, _)) = id.split_once('.') {
+            self.store().get::<Granted>(Kind::Grant, grant, now).await?.ok_or(BAD)?;
+        }
+        match self.store().get::<()>(Kind::Revoked, id, now).await? {
+            Some(_) => Err(BAD),
+            None => Ok(claims),
+        }
+    }
+
     /// A JWT of this type, signed with the key of now.
     pub(in crate::issuer) fn signed(&self, kind: &str, claims: &Value) -> Result<String, Refused> {
         let key = self.0.ring.signer(self.now());
@@ -104,11 +159,20 @@ impl Provider {
         }
         let token = Token::parse(text).ok()?;
         let key = self.0.ring.public(token.header.key_id.as_deref()?)?;
-        let is_ours = token.header.kind.as_deref() == Some(kind)
+        let is_ours = token.header.kind.as_deref().is_some_and(|has| has.eq_ignore_ascii_case(kind))
             && token.header.algorithm == key.algorithm
             && token.claims.issuer == self.issuer()
             && key.has_signed(token.signed, &token.signature);
         is_ours.then_some(token.claims.all)
+    }
+}
+
+/// One text, or several.
+pub(in crate::issuer) fn words(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(one)) => vec![one.as_str()],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
     }
 }
 
