@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn of(name: &str, expires: f64, key: &Arc<Key>) -> Verified {
-        Verified { principal: Principal::for_test(name, expires), key: Some(Arc::clone(key)) }
+        Verified { principal: Principal::for_test(name, expires), until: expires, key: Some(Arc::clone(key)) }
     }
 
     impl Cache<Verified> {

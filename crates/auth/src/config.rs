@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::keys::{Hmac, Rsa};
 use crate::{
-    fetch::Url,
-    outgoing::{self, wrong_url},
+    fetch::{Url, wrong_url},
+    introspection::{self, Tokens},
+    outgoing,
 };
 
 /// `[auth]`: whose tokens are taken.
@@ -81,6 +82,8 @@ pub struct Issuer {
     pub stale_limit: Duration,
     /// For each document that is fetched. Default 5 s.
     pub timeout: Duration,
+    /// Tokens that the issuer is asked about (RFC 7662). None by default.
+    pub introspection: Option<introspection::Config>,
     /// A request with an unknown key waits this long for a fetch at most, and never beyond its deadline. Default 2 s.
     pub wait: Duration,
 }
@@ -139,6 +142,7 @@ impl Default for Issuer {
             cool_down: Duration::from_secs(1),
             stale_limit: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
+            introspection: None,
             wait: Duration::from_secs(2),
         }
     }
@@ -170,6 +174,18 @@ impl Issuer {
     pub fn with_secret(mut self, secret: impl Into<Secret>, algorithm: Hmac) -> Self {
         (self.secret, self.secret_algorithm) = (Some(secret.into()), algorithm);
         self
+    }
+
+    /// Asked about tokens.
+    #[must_use]
+    pub fn with_introspection(mut self, introspection: introspection::Config) -> Self {
+        self.introspection = Some(introspection);
+        self
+    }
+
+    /// Whether its tokens are not taken by their signatures.
+    pub(crate) fn has_no_keys(&self) -> bool {
+        self.introspection.as_ref().is_some_and(|introspection| introspection.tokens == Tokens::All)
     }
 
     /// Without these rules.
@@ -229,10 +245,29 @@ impl Config {
                 "an `https` URL without query and fragment, such as `https://api.example`",
             );
         }
+        let mut prefixes: Vec<(&String, Option<&String>)> = Vec::new();
         let mut seen = BTreeMap::new();
         for (name, issuer) in &self.issuers {
             let mut at = |key: &str, expected: &str| reject(format!("issuers.{name}.{key}"), expected);
             issuer.wrong(&self.audience, &mut at);
+            if let Some(introspection) = &issuer.introspection {
+                let own = introspection.prefix.as_ref();
+                // Nothing is guessed: a token is of one of them.
+                let same = prefixes.iter().find(|(_, other)| match (own, other) {
+                    (Some(own), Some(other)) => own.starts_with(*other) || other.starts_with(own),
+                    (None, None) => true,
+                    _ => false,
+                });
+                if let Some((other, _)) = same {
+                    at(
+                        "introspection.prefix",
+                        &format!(
+                            "another prefix than that of `issuers.{other}`, and none that begins with it or the other way round"
+                        ),
+                    );
+                }
+                prefixes.push((name, own));
+            }
             if let Some(other) = seen.insert(&issuer.issuer, name) {
                 at("issuer", &format!("another issuer than that of `issuers.{other}`"));
             }
@@ -260,13 +295,23 @@ impl Issuer {
         if let Some((key, _)) = sources.iter().filter(|(_, is_set)| *is_set).nth(1) {
             reject(key, "only one of `jwks`, `jwks_file`, `jwks_url` and `secret`");
         }
+        if let Some(introspection) = &self.introspection {
+            let mut at = |key: &str, expected: &str| reject(&format!("introspection.{key}"), expected);
+            introspection.wrong(self, &mut at);
+            if self.has_no_keys()
+                && let Some((key, _)) = sources.iter().find(|(_, is_set)| *is_set)
+            {
+                reject(key, "nothing, since `introspection.tokens` is `all`");
+            }
+        }
         let least = self.secret_algorithm.least();
         if self.secret.as_ref().is_some_and(|secret| secret.expose().len() < least) {
             reject("secret", &format!("at least {least} bytes"));
         }
         if let Some(url) = &self.jwks_url {
             wrong_url("jwks_url", url, self.allow_http, reject);
-        } else if !self.issuer.is_empty() && !sources.iter().any(|(_, is_set)| *is_set) {
+        } else if !self.issuer.is_empty() && !self.has_no_keys() && !sources.iter().any(|(_, is_set)| *is_set)
+        {
             wrong_url("issuer", &self.issuer, self.allow_http, reject);
         }
         for (key, value) in [

@@ -10,7 +10,9 @@
 //! | [`config`] | whose tokens are taken, and by which rules |
 //! | `issuer` | an OpenID provider of our own (feature `issuer`) |
 //! | `token` | one token: its form, header and claims |
+//! | `client` | this process as a client of who issues tokens: how it proves itself, where it asks |
 //! | `fetch` | what is asked of issuers over HTTP, within bounds |
+//! | [`introspection`] | tokens that their issuer is asked about |
 //! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
 //! | `verifier` | [`Verifier`]: whether a token is good, and whose it is |
 //! | `cache` | what is known of tokens: whose they are, or what they were exchanged for |
@@ -38,10 +40,12 @@
 pub mod authenticate;
 pub mod authorize;
 mod cache;
+mod client;
 mod clock;
 pub mod config;
 mod fetch;
 mod flights;
+pub mod introspection;
 #[cfg(feature = "issuer")]
 pub mod issuer;
 mod json;

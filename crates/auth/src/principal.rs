@@ -30,6 +30,8 @@ pub(crate) struct Identity {
 pub enum Means {
     /// By a bearer token that is a JWT (RFC 6750, RFC 9068).
     Bearer,
+    /// By a bearer token that its issuer was asked about (RFC 7662).
+    Introspection,
 }
 
 impl Means {
@@ -38,6 +40,7 @@ impl Means {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bearer => "bearer",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -91,7 +94,7 @@ impl Principal {
         self.0.roles.iter().any(|has| has == role)
     }
 
-    /// When the token expires, in seconds since 1970.
+    /// When the token expires, in seconds since 1970; where its issuer does not tell, until when it need not be asked again.
     #[must_use]
     pub fn expires(&self) -> f64 {
         self.0.expires

@@ -102,6 +102,10 @@ refusals! {
     KeyUse => "key_use", "the key of the token is not for signatures";
     /// The keys of the issuer are not there: never fetched, or too old.
     KeysUnavailable => "keys_unavailable", "the keys of the issuer are not available";
+    /// The issuer, which has to be asked about the token (`introspection`), does not answer.
+    IssuerUnavailable => "issuer_unavailable", "the issuer can't be asked about the token";
+    /// The issuer says that the token is not good, or not any more (RFC 7662 section 2.2).
+    Inactive => "inactive", "the issuer says that the token is not active";
     /// The signature is not one of that key.
     BadSignature => "bad_signature", "the signature of the token is wrong";
 
@@ -144,7 +148,7 @@ impl Refusal {
     /// Whether it is nobody's mistake: the token may be good.
     #[must_use]
     pub const fn is_unavailable(self) -> bool {
-        matches!(self, Self::KeysUnavailable)
+        matches!(self, Self::KeysUnavailable | Self::IssuerUnavailable)
     }
 
     /// Whether it is known who calls, who may not do this.

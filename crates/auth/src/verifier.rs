@@ -15,7 +15,8 @@ use crate::{
     cache::{Cache, Remembered},
     clock::Clock,
     config::{Issuer, Relaxation},
-    fetch::{Fetch, Http},
+    fetch::{Http, Post},
+    introspection::{self, Ask, Introspection},
     keys::{Key, Keys, NotFound},
     principal::{Identity, Means},
     refusal::Counts,
@@ -29,6 +30,8 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     issuers: HashMap<String, Trusted>,
+    /// Who is asked about opaque tokens, by what they begin with.
+    asked: Vec<(Option<String>, Arc<dyn Ask>)>,
     /// In seconds.
     leeway: f64,
     max_token: usize,
@@ -46,18 +49,22 @@ struct Trusted {
     roles: String,
     has_secret: bool,
     keys: Keys,
+    /// Its JWTs are not taken by their signature: it is asked about them.
+    asked: Option<Arc<dyn Ask>>,
 }
 
 /// A token that was found good.
 pub(crate) struct Verified {
     pub(crate) principal: Principal,
+    /// In seconds since 1970.
+    pub(crate) until: f64,
     /// What it is signed with: it holds as long as the key is there.
     pub(crate) key: Option<Arc<Key>>,
 }
 
 impl Remembered for Verified {
     fn holds(&self, now: f64) -> bool {
-        now < self.principal.expires() && !self.key.as_ref().is_some_and(|key| key.is_gone())
+        now < self.until && !self.key.as_ref().is_some_and(|key| key.is_gone())
     }
 }
 
@@ -87,7 +94,7 @@ impl Verifier {
         Self::open_with(config, tasks, Clock::System, fetch).await
     }
 
-    pub(crate) async fn open_with<F: Fetch>(
+    pub(crate) async fn open_with<F: Post>(
         config: &Config,
         tasks: &Tasks,
         clock: Clock,
@@ -96,24 +103,39 @@ impl Verifier {
         if let Some((key, expected)) = config.wrong().into_iter().next() {
             return Err(Unusable { key, what: format!("expected {expected}") });
         }
-        let mut issuers = HashMap::new();
+        let (mut issuers, mut asked) = (HashMap::new(), Vec::new());
+        let leeway = config.leeway.get().as_secs_f64();
         for (name, issuer) in &config.issuers {
             let keys = Keys::open(name, issuer, tasks, fetch(issuer)).await;
             let keys =
                 keys.map_err(|what| Unusable { key: format!("issuers.{name}.{}", source(issuer)), what })?;
             let audience = if issuer.audience.is_empty() { &config.audience } else { &issuer.audience };
+            let mut ask = None;
+            if let Some(introspection) = &issuer.introspection {
+                let how = (fetch(issuer), clock);
+                let asks = Introspection::new(name, issuer, introspection, audience, leeway, tasks, how)
+                    .map_err(|key| {
+                        let key = format!("issuers.{name}.introspection.{key}");
+                        Unusable { key, what: "it can't be sent".to_owned() }
+                    })?;
+                let asks: Arc<dyn Ask> = Arc::new(asks);
+                ask = issuer.has_no_keys().then(|| asks.clone());
+                asked.push((introspection.prefix.clone(), asks));
+            }
             let trusted = Trusted {
                 audience: audience.clone(),
                 relax: issuer.relax.clone(),
                 roles: issuer.roles.clone(),
                 has_secret: issuer.secret.is_some(),
                 keys,
+                asked: ask,
             };
             issuers.insert(issuer.issuer.clone(), trusted);
         }
         Ok(Self(Arc::new(Inner {
             issuers,
-            leeway: config.leeway.get().as_secs_f64(),
+            asked,
+            leeway,
             max_token: config.max_token.as_usize(),
             cache: Cache::new(config.cache),
             clock,
@@ -191,8 +213,14 @@ impl Inner {
         if text.len() > self.max_token {
             return Err(Refusal::TooLong);
         }
+        if let Some(asked) = self.asked_about(text) {
+            return self.ask(asked, text).await;
+        }
         let token = Token::parse(text)?;
         let issuer = self.issuers.get(&token.claims.issuer).ok_or(Refusal::UnknownIssuer)?;
+        if let Some(asked) = &issuer.asked {
+            return self.ask(asked, text).await;
+        }
         // What costs little comes first, so that nobody makes us fetch or compute with a token that is refused anyway.
         issuer.check_header(&token.header)?;
         let expires = issuer.check_claims(&token.claims, self.now(), self.leeway)?;
@@ -209,7 +237,29 @@ impl Inner {
             means: Means::Bearer,
         }));
         if let Some(cache) = &self.cache {
-            let verified = Verified { principal: principal.clone(), key: Some(key) };
+            let verified = Verified { principal: principal.clone(), until: expires, key: Some(key) };
+            cache.insert(text, verified, self.now());
+        }
+        Ok(principal)
+    }
+
+    /// Who is asked about an opaque token: one of them, by what is configured.
+    fn asked_about(&self, text: &str) -> Option<&Arc<dyn Ask>> {
+        let with_prefix =
+            |prefix: &Option<String>| prefix.as_ref().is_some_and(|prefix| text.starts_with(prefix));
+        let found = self.asked.iter().find(|(prefix, _)| with_prefix(prefix));
+        let is_opaque = || text.split('.').count() != 3;
+        let found = found.or_else(|| self.asked.iter().find(|(prefix, _)| prefix.is_none() && is_opaque()));
+        found.map(|(_, asked)| asked)
+    }
+
+    async fn ask(&self, asked: &Arc<dyn Ask>, text: &str) -> Result<Principal, Refusal> {
+        if !introspection::is_token(text) {
+            return Err(Refusal::NotAToken);
+        }
+        let (principal, until) = asked.clone().ask(text.to_owned()).await?;
+        if let Some(cache) = &self.cache {
+            let verified = Verified { principal: principal.clone(), until, key: None };
             cache.insert(text, verified, self.now());
         }
         Ok(principal)

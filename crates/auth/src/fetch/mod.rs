@@ -14,7 +14,10 @@ use hyper::body::Incoming;
 use mainstay_core::{error::Report, task::Tasks};
 
 use self::kept::{Connection, Kept};
-pub(crate) use self::{metadata::endpoint, url::Url};
+pub(crate) use self::{
+    metadata::endpoint,
+    url::{Url, wrong_url},
+};
 
 /// No issuer has more to say.
 const MOST: usize = 512 << 10;

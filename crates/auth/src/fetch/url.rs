@@ -92,6 +92,20 @@ impl fmt::Display for Url {
     }
 }
 
+/// Tells what is wrong with `url`, from which something is fetched.
+pub(crate) fn wrong_url(key: &str, url: &str, allow_http: bool, reject: &mut impl FnMut(&str, &str)) {
+    match Url::parse(url) {
+        None => reject(key, "a URL with host, such as `https://id.example`"),
+        Some(url) if !url.is_private() && !allow_http => {
+            reject(key, "an `https` URL, or `allow_http = true`");
+        }
+        Some(url) if url.is_tls() && !cfg!(feature = "tls") => {
+            reject(key, "a program with the feature `tls`, for `https`");
+        }
+        Some(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,6 +76,9 @@ impl Keys {
     ) -> Result<Self, String> {
         let rsa = issuer.rsa.into();
         let fixed = |set: Set| Self { shared: Arc::new(Shared::new(name, set, issuer, None)), _stop: None };
+        if issuer.has_no_keys() {
+            return Ok(fixed(Set::default()));
+        }
         if let Some(secret) = &issuer.secret {
             let key = Key::of_secret(secret, issuer.secret_algorithm);
             return Ok(fixed(Set::of(vec![Arc::new(key)])));

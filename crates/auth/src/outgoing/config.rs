@@ -1,11 +1,11 @@
 //! `auth.outgoing` of the configuration.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
-use mainstay_core::config::{Duration, Secret};
+use mainstay_core::config::Duration;
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::Url;
+use crate::client::Registration;
 
 /// `[auth.outgoing]`: what calls to other services show for themselves. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,32 +19,6 @@ pub struct Config {
     pub clients: BTreeMap<String, Registration>,
     /// `[auth.outgoing.targets.NAME]`: what calls to the service of that name show. Others are shown nothing.
     pub targets: BTreeMap<String, Target>,
-}
-
-/// How a client is known to who issues tokens (RFC 6749 section 2): where tokens are, and what it proves itself with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Registration {
-    /// The issuer, such as `https://id.example`, whose metadata says where tokens are.
-    pub issuer: Option<String>,
-    /// Where tokens are, in place of what metadata says.
-    pub token_endpoint: Option<String>,
-    /// `client_id`. Required.
-    pub client_id: String,
-    /// With this secret (`client_secret_basic`). Secret.
-    pub client_secret: Option<Secret>,
-    /// With the private key in this file (`private_key_jwt`, RFC 7523): PKCS#8 as PEM, of RSA (signs RS256), P-256 (ES256), P-384
-    /// (ES384) or Ed25519 (EdDSA). It is read for each token, so that it may be replaced.
-    pub private_key_file: Option<PathBuf>,
-    /// The `kid` of that key. Default: none is sent.
-    pub key_id: Option<String>,
-    /// Whether tokens are also fetched without TLS from another machine. Default: false.
-    pub allow_http: bool,
-    /// Who may sign the certificate of the issuer, PEM. Default: the authorities of the platform.
-    pub ca_file: Option<PathBuf>,
-    /// For each request for a token. Default 5 s.
-    pub timeout: Duration,
 }
 
 /// `[auth.outgoing.targets.NAME]`: what calls to one service show.
@@ -90,22 +64,6 @@ pub enum Mode {
     Forward,
 }
 
-impl Default for Registration {
-    fn default() -> Self {
-        Self {
-            issuer: None,
-            token_endpoint: None,
-            client_id: String::new(),
-            client_secret: None,
-            private_key_file: None,
-            key_id: None,
-            allow_http: false,
-            ca_file: None,
-            timeout: Duration::from_secs(5),
-        }
-    }
-}
-
 impl Default for Target {
     fn default() -> Self {
         Self {
@@ -117,47 +75,6 @@ impl Default for Target {
             actor: false,
             cache: 4096,
             max_age: Duration::from_secs(300),
-        }
-    }
-}
-
-impl Registration {
-    /// The client `client_id` of `issuer`.
-    #[must_use]
-    pub fn new(issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
-        Self { issuer: Some(issuer.into()), client_id: client_id.into(), ..Self::default() }
-    }
-
-    /// With this secret.
-    #[must_use]
-    pub fn with_secret(mut self, secret: impl Into<Secret>) -> Self {
-        self.client_secret = Some(secret.into());
-        self
-    }
-
-    /// With tokens from there, whatever the metadata says.
-    #[must_use]
-    pub fn with_token_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.token_endpoint = Some(url.into());
-        self
-    }
-
-    fn wrong(&self, reject: &mut impl FnMut(&str, &str)) {
-        if self.client_id.is_empty() {
-            reject("client_id", "the name that the issuer knows the client by");
-        }
-        match (&self.client_secret, &self.private_key_file) {
-            (None, None) => reject("client_secret", "a secret, or `private_key_file`"),
-            (Some(_), Some(_)) => reject("private_key_file", "only one of it and `client_secret`"),
-            _ => {}
-        }
-        if self.timeout < Duration::from_millis(100) || self.timeout > Duration::from_secs(60) {
-            reject("timeout", "100ms to 1m");
-        }
-        match (&self.token_endpoint, &self.issuer) {
-            (Some(url), _) => wrong_url("token_endpoint", url, self.allow_http, reject),
-            (None, Some(url)) => wrong_url("issuer", url, self.allow_http, reject),
-            (None, None) => reject("issuer", "the issuer, such as `https://id.example`, or `token_endpoint`"),
         }
     }
 }
@@ -272,19 +189,5 @@ impl Config {
         for (name, target) in &self.targets {
             target.wrong(self, &mut |key, expected| reject(format!("targets.{name}.{key}"), expected));
         }
-    }
-}
-
-/// Where something is asked over HTTP.
-pub(crate) fn wrong_url(key: &str, url: &str, allow_http: bool, reject: &mut impl FnMut(&str, &str)) {
-    match Url::parse(url) {
-        None => reject(key, "a URL with host, such as `https://id.example`"),
-        Some(url) if !url.is_private() && !allow_http => {
-            reject(key, "an `https` URL, or `allow_http = true`");
-        }
-        Some(url) if url.is_tls() && !cfg!(feature = "tls") => {
-            reject(key, "a program with the feature `tls`, for `https`");
-        }
-        Some(_) => {}
     }
 }

@@ -1,9 +1,6 @@
 //! Tokens for a target in exchange for those of callers (RFC 8693), remembered by what they were exchanged for.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use mainstay_core::{
@@ -11,16 +8,17 @@ use mainstay_core::{
     error::Kind,
     task::Tasks,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 
 use super::{
     Credential,
     config::Target,
-    endpoint::{Endpoint, Failed, Wanted, wanted},
+    issued::{Wanted, token, wanted},
     own::Own,
 };
 use crate::{
     cache::{Cache, Remembered},
+    client::{Endpoint, Failed, Pause},
     clock::Clock,
     fetch::Post,
     flights::{Flights, Missed},
@@ -36,9 +34,6 @@ const QUEUE: Duration = Duration::from_secs(5);
 const COOL_DOWN: f64 = 5.0;
 /// So long it is remembered that a token is not exchanged.
 const REFUSED: Duration = Duration::from_secs(5);
-/// After a failure nobody is asked for so long, after the next ones for longer.
-const BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -55,7 +50,7 @@ struct Inner<P> {
     max_age: Duration,
     flights: Arc<Flights<Result<HeaderValue, Failed>>>,
     slots: Arc<Semaphore>,
-    pause: Mutex<Pause>,
+    pause: Pause,
     clock: Clock,
 }
 
@@ -71,13 +66,6 @@ impl Remembered for Exchanged {
     fn holds(&self, now: f64) -> bool {
         now < self.until
     }
-}
-
-/// While who issues tokens is away.
-#[derive(Default)]
-struct Pause {
-    failures: u32,
-    until: Option<(Instant, Failed)>,
 }
 
 impl<P: Post> Exchange<P> {
@@ -96,7 +84,7 @@ impl<P: Post> Exchange<P> {
             max_age: target.max_age.get(),
             flights: Flights::new(MOST, tasks),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
-            pause: Mutex::default(),
+            pause: Pause::default(),
             clock,
         }))
     }
@@ -156,12 +144,12 @@ impl<P: Post> Inner<P> {
         if let Some(known) = self.known(&subject) {
             return known;
         }
-        self.paused()?;
+        self.pause.check()?;
         // Not the deadline of the call that was first: others wait too, each for as long as it may.
         let deadline = Deadline::after(QUEUE);
         let slot = tokio::time::timeout_at(deadline.at(), self.slots.acquire()).await;
         let Ok(Ok(_slot)) = slot else { return Err(Failed::unavailable("no exchange was free in time")) };
-        self.paused()?;
+        self.pause.check()?;
         let actor = match &self.actor {
             None => None,
             Some(own) => Some(match own.current() {
@@ -180,7 +168,7 @@ impl<P: Post> Inner<P> {
             parameters.extend([("actor_token", actor), ("actor_token_type", ACCESS_TOKEN)]);
         }
         let begun = self.clock.now().as_secs_f64();
-        let (outcome, lifetime) = match self.endpoint.token(&parameters).await {
+        let (outcome, lifetime) = match token(&self.endpoint, &parameters).await {
             Ok(issued) => {
                 let lifetime = issued.lifetime.mul_f64(0.9).min(self.max_age);
                 (Ok(issued.authorization), Some(lifetime))
@@ -191,36 +179,13 @@ impl<P: Post> Inner<P> {
                 (Err(failed), is_about_token.then_some(REFUSED))
             }
         };
-        self.note(&outcome);
+        self.pause.note(outcome.as_ref().err());
         if let (Some(cache), Some(lifetime)) = (&self.cache, lifetime) {
             let until = begun + lifetime.as_secs_f64();
             let exchanged = Exchanged { outcome: outcome.clone(), since: begun, until };
             cache.insert(&subject, exchanged, begun);
         }
         outcome
-    }
-
-    /// Fails while nobody is to be asked.
-    fn paused(&self) -> Result<(), Failed> {
-        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        match &pause.until {
-            Some((until, failed)) if Instant::now() < *until => Err(failed.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    /// An answer, whatever it says, ends the pause.
-    fn note(&self, outcome: &Result<HeaderValue, Failed>) {
-        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Err(failed) if failed.kind != Kind::PermissionDenied => {
-                let factor = 1 << pause.failures.min(10);
-                let time = (BACKOFF * factor).min(LONGEST_BACKOFF).mul_f64(0.75 + 0.5 * fastrand::f64());
-                pause.failures = pause.failures.saturating_add(1);
-                pause.until = Some((Instant::now() + time, failed.clone()));
-            }
-            _ => *pause = Pause::default(),
-        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Tokens for calls to other services.
 #![doc = include_str!("../../../../docs/outgoing-tokens.md")]
 
-mod assertion;
 mod config;
-mod endpoint;
 mod exchange;
+mod issued;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -24,14 +23,15 @@ use mainstay_core::{
     task::Tasks,
 };
 
-pub(crate) use self::config::wrong_url;
-pub use self::config::{Config, Mode, Registration, Target};
+pub use self::config::{Config, Mode, Target};
 use self::{
-    endpoint::{Endpoint, Failed, wanted},
     exchange::Exchange,
+    issued::{Wanted, wanted},
     own::Own,
 };
+pub use crate::client::Registration;
 use crate::{
+    client::{Endpoint, Failed},
     clock::Clock,
     fetch::{Http, Post},
     verifier::Unusable,
@@ -187,7 +187,7 @@ struct Issuers<P> {
 
 /// What was made so far, so that equal tokens are one: by client and by what is asked for, or by client and target.
 struct Made<P> {
-    own: HashMap<(Option<String>, endpoint::Wanted), Arc<Own>>,
+    own: HashMap<(Option<String>, Wanted), Arc<Own>>,
     exchanges: HashMap<(Option<String>, String), Arc<Exchange<P>>>,
 }
 
@@ -210,10 +210,11 @@ impl<P: Post> Issuers<P> {
         let clients = config.client.iter().map(|registration| (None, registration)).chain(named);
         let mut endpoints = BTreeMap::new();
         for (name, registration) in clients {
-            let endpoint = Endpoint::new(registration, fetch(registration), clock).map_err(|key| {
-                let of = name.as_ref().map_or("client".to_owned(), |name| format!("clients.{name}"));
-                Unusable { key: format!("outgoing.{of}.{key}"), what: "it can't be sent".to_owned() }
-            })?;
+            let endpoint = Endpoint::new(registration, "token_endpoint", fetch(registration), clock)
+                .map_err(|key| {
+                    let of = name.as_ref().map_or("client".to_owned(), |name| format!("clients.{name}"));
+                    Unusable { key: format!("outgoing.{of}.{key}"), what: "it can't be sent".to_owned() }
+                })?;
             endpoints.insert(name, Arc::new(endpoint));
         }
         let made = Mutex::new(Made { own: HashMap::new(), exchanges: HashMap::new() });
@@ -241,7 +242,7 @@ impl<P: Post> Issuers<P> {
             );
             return Arc::new(Nobody(Failed::new(Kind::Internal, text)));
         };
-        let mut own = |purpose: String, wanted: endpoint::Wanted| {
+        let mut own = |purpose: String, wanted: Wanted| {
             let make = || Arc::new(Own::new(purpose, endpoint.clone(), wanted.clone(), &self.tasks));
             made.own.entry((client.clone(), wanted.clone())).or_insert_with(make).clone()
         };

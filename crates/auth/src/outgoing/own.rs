@@ -19,14 +19,16 @@ use tokio::{
 };
 use tokio_util::sync::DropGuard;
 
-use super::endpoint::{Endpoint, Failed, Issued, Wanted};
-use crate::fetch::Post;
+use super::issued::{Issued, Wanted, token};
+use crate::{
+    client::{Endpoint, Failed, backoff},
+    fetch::Post,
+};
 
 /// So many calls wait for one token at most; others fail at once.
 const MOST_WAITING: usize = 1024;
-/// After the first failure nothing is asked for so long, after the next ones for longer.
-const BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// However short tokens live, the next one is not asked for earlier.
+const LEAST: Duration = Duration::from_millis(250);
 /// A call waits for a fetch that begins within this time; for a later one it is not worth it.
 const SOON: Duration = Duration::from_secs(1);
 /// A token that is younger is not dropped because a callee refuses it: another one would be refused too.
@@ -182,7 +184,7 @@ async fn keep<P: Post>(shared: Arc<Shared>, endpoint: Arc<Endpoint<P>>, wanted: 
         let _ = pin!(shared.wanted.notified()).enable();
         let begun = Instant::now();
         shared.progress.send_modify(|progress| progress.begun += 1);
-        let outcome = endpoint.token(&parameters).await;
+        let outcome = token(&endpoint, &parameters).await;
         let (due, failed) = match outcome {
             Ok(issued) => {
                 failures = 0;
@@ -190,8 +192,7 @@ async fn keep<P: Post>(shared: Arc<Shared>, endpoint: Arc<Endpoint<P>>, wanted: 
             }
             Err(failed) => {
                 tracing::warn!(purpose = shared.purpose, error = %failed, "no token for outgoing calls");
-                let factor = 1 << failures.min(10);
-                let pause = (BACKOFF * factor).min(LONGEST_BACKOFF).mul_f64(0.75 + 0.5 * fastrand::f64());
+                let pause = backoff(failures);
                 failures = failures.saturating_add(1);
                 (Instant::now() + pause, Some(failed))
             }
@@ -213,7 +214,7 @@ impl Shared {
         let lifetime = issued.lifetime;
         // Not together with everybody else; and never without a pause.
         let due = begun + lifetime.mul_f64(0.6 + 0.2 * fastrand::f64());
-        let due = due.max(Instant::now() + BACKOFF);
+        let due = due.max(Instant::now() + LEAST);
         self.current.store(Some(Arc::new(Current {
             authorization: issued.authorization.clone(),
             fetched: begun,

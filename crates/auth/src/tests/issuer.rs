@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ISSUER, Signer, jwks};
-use crate::fetch::{Document, Failure, Fetch, Url};
+use crate::fetch::{Document, Failure, Fetch, Post, Reply, Url};
 
 pub(crate) const OPENID: &str = "https://id.example/.well-known/openid-configuration";
 pub(crate) const OAUTH: &str = "https://id.example/.well-known/oauth-authorization-server";
@@ -101,5 +101,12 @@ impl Fetch for Script {
         }
         let body = state.documents.get(&url.to_string()).ok_or_else(|| Failure(format!("{url}: 404")))?;
         Ok(Document { body: body.clone().into(), max_age: state.max_age })
+    }
+}
+
+/// Documents are all that it has.
+impl Post for Script {
+    async fn post(&self, url: &Url, _: Option<&http::HeaderValue>, _: String) -> Result<Reply, Failure> {
+        Err(Failure(format!("{url}: no forms")))
     }
 }

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod authorize;
+mod introspected;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only followed over `https`"))]
 pub(crate) mod issuer;
 // Its issuer has an `https` URL.

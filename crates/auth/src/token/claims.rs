@@ -32,8 +32,13 @@ impl Claims {
             Fault::Malformed => Refusal::BadClaims,
             Fault::Duplicate => Refusal::DuplicateClaim,
         })?;
+        Self::of(all, None)
+    }
+
+    /// Of an object; without `iss` it is `issuer` who says so.
+    pub(crate) fn of(all: Map<String, Value>, issuer: Option<&str>) -> Result<Self, Refusal> {
         let issuer = match all.get("iss") {
-            None => return Err(Refusal::MissingIssuer),
+            None => issuer.ok_or(Refusal::MissingIssuer)?.to_owned(),
             // RFC 7519 section 4.1.1: one StringOrURI.
             Some(issuer) => issuer.as_str().ok_or(Refusal::IssuerType)?.to_owned(),
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::*;
 use crate::{
     Config as Trust, Issuer, Verifier,
-    fetch::{Document, Failure, Fetch, Url},
+    fetch::{Document, Failure, Fetch, Post, Reply, Url},
 };
 
 /// Asks a provider without a network, so that time can stand still.
@@ -18,6 +18,13 @@ impl Fetch for Provider {
         let max_age =
             answer.header("cache-control").split("max-age=").nth(1).and_then(|age| age.parse().ok());
         Ok(Document { max_age: max_age.map(Duration::from_secs), body: answer.body.into() })
+    }
+}
+
+/// Documents are all that is asked for here.
+impl Post for Provider {
+    async fn post(&self, url: &Url, _: Option<&http::HeaderValue>, _: String) -> Result<Reply, Failure> {
+        Err(Failure(format!("{url}: no forms")))
     }
 }
 
