@@ -72,3 +72,7 @@ mod tests;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/auth.md")]
 struct Guide;
+
+#[cfg(all(doctest, feature = "issuer"))]
+#[doc = include_str!("../../../docs/issuer.md")]
+struct IssuerGuide;

@@ -2,7 +2,7 @@
 //!
 //! `mainstay conform URL` checks a running service, in whatever language it is written, against the service
 //! contract (`docs/contract.md`). It uses nothing else of the workspace, so that the judge shares no code with the
-//! judged.
+//! judged; of the commands here, only `idp` is made of what services are made of.
 //!
 //! `mainstay inspect URL PAGE` shows what the admin listener of a running service says (`docs/admin.md`).
 //!
@@ -10,11 +10,16 @@
 //!
 //! `mainstay compat OLD NEW` says what of a service's new description breaks its callers (`docs/interfaces.md`), by the
 //! rules of `mainstay-interface`, which no running service uses.
+//!
+//! `mainstay idp` runs an identity provider for development, and `mainstay token` asks it, or another one, for a token
+//! (`docs/issuer.md`).
 
 mod compat;
 mod conform;
 mod export;
+mod idp;
 mod inspect;
+mod token;
 
 use std::process::ExitCode;
 
@@ -37,6 +42,10 @@ enum Command {
     Export(export::Options),
     /// Tell what of a service's new description, OpenAPI or protobuf, breaks those who call it by the old one
     Compat(compat::Options),
+    /// Run an identity provider for development: clients and users are built in, or come from a file
+    Idp(idp::Options),
+    /// Get an access token for development from an identity provider, by client credentials
+    Token(token::Options),
 }
 
 // One thread is plenty: the suite waits for the service, it does not race it.
@@ -47,5 +56,7 @@ async fn main() -> ExitCode {
         Command::Inspect(options) => inspect::main(&options).await,
         Command::Export(options) => export::main(&options).await,
         Command::Compat(options) => compat::main(&options),
+        Command::Idp(options) => idp::main(&options).await,
+        Command::Token(options) => token::main(&options).await,
     }
 }
