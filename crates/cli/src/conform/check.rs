@@ -10,7 +10,7 @@ use super::{
     text::{SHOWN, printable},
 };
 
-/// One line of the tables in `life`, `health`, `errors`, `deadline`, `limit`, `trace`, `spans`, `request_id`,
+/// One line of the tables in `life`, `health`, `errors`, `auth`, `deadline`, `limit`, `trace`, `spans`, `request_id`,
 /// `metric` and `call`.
 pub(crate) struct Check {
     /// `FAMILY.NUMBER.name`: the first two parts are the clause, the whole is unique and never changes.

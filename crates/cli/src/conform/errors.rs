@@ -156,7 +156,7 @@ async fn body_chunked(subject: &Subject) -> Finding {
 
 async fn long_target(subject: &Subject) -> Finding {
     let target = format!("/mainstay-conform/{}", "a".repeat(128 << 10));
-    let bytes = Request::get(&target).traced().bytes(&subject.main().authority());
+    let bytes = Request::get(&target).traced().bytes(subject.main());
     raw(subject, "GET /mainstay-conform/aaa… of 128 KiB".to_owned(), &bytes)
         .await
         .expect(&a_problem("414 or 431"), |answer| problem(answer, &[414, 431], Trace::Any))
@@ -167,7 +167,7 @@ async fn header_bytes(subject: &Subject) -> Finding {
     for number in 0..64 {
         request = request.with(&format!("x-long-{number}"), &"a".repeat(16 << 10));
     }
-    let bytes = request.bytes(&subject.main().authority());
+    let bytes = request.bytes(subject.main());
     raw(subject, format!("GET {NOWHERE} | 64 fields of 16 KiB"), &bytes)
         .await
         .expect(&a_problem("431"), |answer| problem(answer, &[431], Trace::Any))
@@ -178,7 +178,7 @@ async fn header_count(subject: &Subject) -> Finding {
     for number in 0..2_000 {
         request = request.with(&format!("x-{number}"), "");
     }
-    let bytes = request.bytes(&subject.main().authority());
+    let bytes = request.bytes(subject.main());
     raw(subject, format!("GET {NOWHERE} | 2,000 short fields"), &bytes)
         .await
         .expect(&a_problem("431"), |answer| problem(answer, &[431], Trace::Any))

@@ -1,9 +1,10 @@
 //! `mainstay conform URL`: the service contract as a black-box suite.
 //!
 //! The way of a run: [`options`] and the profile become [`settings`]; [`runner`] goes through the tables of
-//! [`health`], [`errors`], [`deadline`], [`limit`], [`trace`], [`spans`], [`request_id`], [`metric`], [`call`] and [`life`], runs each
+//! [`health`], [`errors`], [`mod@auth`], [`deadline`], [`limit`], [`trace`], [`spans`], [`request_id`], [`metric`], [`call`] and [`life`], runs each
 //! check against the [`subject`] in bounded time, and hands each verdict to [`report`]. The bytes are made and read in [`wire`].
 
+mod auth;
 mod call;
 mod check;
 mod deadline;
@@ -25,6 +26,7 @@ mod settings;
 mod spans;
 mod subject;
 pub(crate) mod text;
+mod token;
 mod trace;
 pub(crate) mod units;
 pub(crate) mod wire;
@@ -53,6 +55,7 @@ fn checks() -> Vec<&'static Check> {
         health::CHECKS,
         errors::CHECKS,
         deadline::CHECKS,
+        auth::CHECKS,
         limit::CHECKS,
         trace::CHECKS,
         spans::CHECKS,

@@ -28,6 +28,14 @@ pub(crate) enum Need {
     Dependency,
     Dependencies,
     Otlp,
+    Issuer,
+    /// A token, of whatever issuer.
+    Token,
+    ClosedRoute,
+    ScopedRoute,
+    PublicRoute,
+    ClosedGrpc,
+    ScopedGrpc,
 }
 
 impl Need {
@@ -56,6 +64,13 @@ impl Need {
             Self::Dependency => "--dependency",
             Self::Dependencies => "--dependency (twice)",
             Self::Otlp => "--otlp",
+            Self::Issuer => "--issuer",
+            Self::Token => "--issuer or --token",
+            Self::ClosedRoute => "--closed-route",
+            Self::ScopedRoute => "--scoped-route",
+            Self::PublicRoute => "--public-route",
+            Self::ClosedGrpc => "--closed-grpc",
+            Self::ScopedGrpc => "--scoped-grpc",
         }
     }
 
@@ -83,6 +98,13 @@ impl Need {
             Self::Dependency => !settings.dependencies.is_empty(),
             Self::Dependencies => settings.dependencies.len() > 1,
             Self::Otlp => settings.otlp.is_some(),
+            Self::Issuer => settings.issuer.is_some(),
+            Self::Token => settings.issuer.is_some() || settings.token.is_some(),
+            Self::ClosedRoute => settings.closed_route.is_some(),
+            Self::ScopedRoute => settings.scoped_route.is_some(),
+            Self::PublicRoute => settings.public_route.is_some(),
+            Self::ClosedGrpc => settings.closed_grpc.is_some(),
+            Self::ScopedGrpc => settings.scoped_grpc.is_some(),
         }
     }
 }

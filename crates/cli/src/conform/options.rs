@@ -112,6 +112,49 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", help_heading = "Calls")]
     pub(crate) otlp: Option<Endpoint>,
 
+    /// Where the service is configured to find its issuer, `http://HOST:PORT`, which is also what it calls it: the suite
+    /// itself listens there, and its requests carry a token of that issuer
+    #[arg(long, value_name = "URL", conflicts_with = "token", help_heading = "Tokens")]
+    pub(crate) issuer: Option<Endpoint>,
+
+    /// What the service is called in tokens, `aud` [default: conform]
+    #[arg(long, value_name = "NAME", help_heading = "Tokens")]
+    pub(crate) audience: Option<String>,
+
+    /// What the suite's own requests may do, `scope` of their token: words, separated by spaces
+    #[arg(long, value_name = "SCOPES", help_heading = "Tokens")]
+    pub(crate) scope: Option<String>,
+
+    /// A token that all requests carry, where the issuer is another one
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CONFORM_TOKEN",
+        hide_env_values = true,
+        help_heading = "Tokens"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// A route that wants a token, and answers 2xx to who has one
+    #[arg(long, value_name = "ROUTE", help_heading = "Tokens")]
+    pub(crate) closed_route: Option<Route>,
+
+    /// A route that wants one of --scope, and answers 2xx to who has it
+    #[arg(long, value_name = "ROUTE", help_heading = "Tokens")]
+    pub(crate) scoped_route: Option<Route>,
+
+    /// A route that answers 2xx without a token
+    #[arg(long, value_name = "ROUTE", help_heading = "Tokens")]
+    pub(crate) public_route: Option<Route>,
+
+    /// A unary method that wants a token, like `shop.Inventory/Reserve`
+    #[arg(long, value_name = "SERVICE/METHOD", help_heading = "Tokens")]
+    pub(crate) closed_grpc: Option<String>,
+
+    /// A unary method that wants one of --scope
+    #[arg(long, value_name = "SERVICE/METHOD", help_heading = "Tokens")]
+    pub(crate) scoped_grpc: Option<String>,
+
     /// The service speaks gRPC on its main listener
     #[arg(long, help_heading = "gRPC")]
     #[serde(default)]
@@ -188,6 +231,12 @@ impl Options {
             true => (self.command, self.pid),
             false => (weaker.command, weaker.pid),
         };
+        // So does a way to tokens.
+        let token_is_given = self.issuer.is_some() || self.token.is_some();
+        let (issuer, token) = match token_is_given {
+            true => (self.issuer, self.token),
+            false => (weaker.issuer, weaker.token),
+        };
         Self {
             url: self.url.or(weaker.url),
             admin: self.admin.or(weaker.admin),
@@ -214,6 +263,15 @@ impl Options {
             call_route: self.call_route.or(weaker.call_route),
             call_post: self.call_post.or(weaker.call_post),
             dependency: either(self.dependency, weaker.dependency),
+            issuer,
+            token,
+            audience: self.audience.or(weaker.audience),
+            scope: self.scope.or(weaker.scope),
+            closed_route: self.closed_route.or(weaker.closed_route),
+            scoped_route: self.scoped_route.or(weaker.scoped_route),
+            public_route: self.public_route.or(weaker.public_route),
+            closed_grpc: self.closed_grpc.or(weaker.closed_grpc),
+            scoped_grpc: self.scoped_grpc.or(weaker.scoped_grpc),
             overload: self.overload.or(weaker.overload),
             only: either(self.only, weaker.only),
             timeout: self.timeout.or(weaker.timeout),

@@ -59,7 +59,7 @@ impl StuckPeers {
 /// reading.
 async fn unread(subject: &Subject) -> Result<TcpStream, Trouble> {
     let mut stream = subject.main().connect().await?;
-    let batch = subject.plain().bytes(&subject.main().authority()).repeat(200);
+    let batch = subject.plain().bytes(subject.main()).repeat(200);
     let mut written = 0;
     while written < FILL {
         match timeout(Duration::from_millis(300), stream.write_all(&batch)).await {

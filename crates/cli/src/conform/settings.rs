@@ -51,6 +51,15 @@ pub(crate) struct Settings {
     pub(crate) call_post: Option<Route>,
     pub(crate) dependencies: Vec<Endpoint>,
     pub(crate) otlp: Option<Endpoint>,
+    pub(crate) issuer: Option<Endpoint>,
+    pub(crate) audience: String,
+    pub(crate) scope: String,
+    pub(crate) token: Option<String>,
+    pub(crate) closed_route: Option<Route>,
+    pub(crate) scoped_route: Option<Route>,
+    pub(crate) public_route: Option<Route>,
+    pub(crate) closed_grpc: Option<String>,
+    pub(crate) scoped_grpc: Option<String>,
     pub(crate) overload: Option<usize>,
     pub(crate) timeout: Duration,
 }
@@ -86,6 +95,15 @@ impl Settings {
             call_post: options.call_post.clone(),
             dependencies: options.dependency.clone(),
             otlp: options.otlp.clone(),
+            issuer: options.issuer.clone(),
+            audience: options.audience.clone().unwrap_or_else(|| "conform".to_owned()),
+            scope: options.scope.clone().unwrap_or_default(),
+            token: options.token.clone(),
+            closed_route: options.closed_route.clone(),
+            scoped_route: options.scoped_route.clone(),
+            public_route: options.public_route.clone(),
+            closed_grpc: options.closed_grpc.clone(),
+            scoped_grpc: options.scoped_grpc.clone(),
             overload: options.overload,
             timeout: or(options.timeout, 60),
         };
@@ -96,6 +114,18 @@ impl Settings {
     fn check(&self) -> Result<(), String> {
         if self.command.is_some() && self.pid.is_some() {
             return Err("--command and --pid exclude each other".to_owned());
+        }
+        if self.issuer.is_some() && self.token.is_some() {
+            return Err("--issuer and --token exclude each other".to_owned());
+        }
+        // RFC 6750 section 2.1.
+        let is_token =
+            |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.token.as_ref().is_some_and(|token| !is_token(token)) {
+            return Err("--token: expected a bearer token, without `Bearer` and without spaces".to_owned());
+        }
+        if (self.scoped_route.is_some() || self.scoped_grpc.is_some()) && self.scope.is_empty() {
+            return Err("--scope: expected what --scoped-route and --scoped-grpc want".to_owned());
         }
         if self.pid.is_some_and(|pid| pid <= 1) {
             return Err("--pid: expected the number of a process, greater than 1".to_owned());

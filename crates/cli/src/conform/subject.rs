@@ -14,6 +14,7 @@ use super::{
     wire::{
         Endpoint, PATIENCE, Trouble,
         http1::{Answer, Connection, Request},
+        issuer::Issuer,
         otlp::Collector,
         stand_in::StandIn,
     },
@@ -30,6 +31,8 @@ pub(crate) struct Subject {
     pub(crate) dependencies: Vec<StandIn>,
     /// Where it sends its spans.
     pub(crate) collector: Option<Collector>,
+    /// Whose tokens it takes.
+    pub(crate) issuer: Option<Issuer>,
     process: Mutex<Option<Process>>,
 }
 
@@ -42,7 +45,7 @@ pub(crate) struct Exchange {
 }
 
 impl Subject {
-    pub(crate) async fn new(settings: Settings) -> Result<Self, String> {
+    pub(crate) async fn new(mut settings: Settings) -> Result<Self, String> {
         let process = settings.pid.map(Process::foreign).transpose()?;
         let mut dependencies = Vec::new();
         for at in &settings.dependencies {
@@ -52,7 +55,16 @@ impl Subject {
             Some(at) => Some(Collector::listen(at).await?),
             None => None,
         };
-        Ok(Self { settings, dependencies, collector, process: Mutex::new(process) })
+        let issuer = match &settings.issuer {
+            Some(at) => Some(Issuer::listen(at, &settings.audience).await?),
+            None => None,
+        };
+        let token = match &issuer {
+            Some(issuer) => Some(issuer.token(&settings.scope)?),
+            None => settings.token.clone(),
+        };
+        settings.main = settings.main.with_token(token);
+        Ok(Self { settings, dependencies, collector, issuer, process: Mutex::new(process) })
     }
 
     pub(crate) fn main(&self) -> &Endpoint {

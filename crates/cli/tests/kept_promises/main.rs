@@ -1,6 +1,7 @@
 //! The suite passes a service that keeps its promises, and finds each single one that is broken.
 #![allow(clippy::disallowed_methods, reason = "a test owns its tasks by owning its process")]
 
+mod auth;
 mod call;
 mod metrics;
 mod service;
@@ -42,7 +43,7 @@ async fn free_port() -> u16 {
 /// Runs the suite on a service that breaks the promise `fault`, or none.
 async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<String, String>, String) {
     let (main, admin) = (free_port().await, free_port().await);
-    let (dependency, collector) = (free_port().await, free_port().await);
+    let (dependency, collector, issuer) = (free_port().await, free_port().await, free_port().await);
     let this = std::env::current_exe().expect("a test has a path");
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kept-{main}.json"));
     let run = Command::new(env!("CARGO_BIN_EXE_mainstay"))
@@ -63,6 +64,16 @@ async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<
             "--stream-route=/events",
         ])
         .args(["--json-route=POST=/orders", "--json-body={\"quantity\": 1}", "--default-deadline=2s"])
+        .args([
+            &format!("--issuer=http://127.0.0.1:{issuer}"),
+            "--audience=service",
+            "--scope=read write",
+            "--closed-route=/closed",
+            "--scoped-route=/scoped",
+            "--public-route=/products",
+            "--closed-grpc=service.Closed/Call",
+            "--scoped-grpc=service.Scoped/Call",
+        ])
         .args(["--header-timeout=1s", "--grpc-service=service.Slow", "--slow-grpc=service.Slow/Call"])
         .args(["--bad-config=SERVICE_SERVER__ADDRESS=nonsense", "--bad-config=SERVICE_DRAIN__TIMEOUT=soon"])
         .arg(format!("--dependency=http://127.0.0.1:{dependency}"))
@@ -73,6 +84,7 @@ async fn conform(fault: &str, delay: Duration, arguments: &[&str]) -> (BTreeMap<
         .env("SERVICE_MAIN", main.to_string())
         .env("SERVICE_ADMIN", admin.to_string())
         .env("SERVICE_DEPENDENCY", dependency.to_string())
+        .env("SERVICE_ISSUER", issuer.to_string())
         .env("SERVICE_BREAKS", fault)
         .env("SERVICE_DELAY_MS", delay.as_millis().to_string())
         .stdin(Stdio::null())
@@ -139,6 +151,41 @@ async fn each_broken_promise_is_found_by_its_check() {
             tokio::join!(conform(fault, Duration::ZERO, &only), conform("", Duration::ZERO, &only));
         assert_eq!(of(&broken.0, "failed"), [check], "{fault}: {}", broken.1);
         assert_eq!(of(&kept.0, "passed"), [check], "no fault: {}", kept.1);
+    }
+}
+
+#[tokio::test]
+async fn each_broken_promise_about_tokens_is_found_by_its_checks() {
+    let arguments = ["--only=AUTH"];
+    let (kept, shown) = conform("", Duration::ZERO, &arguments).await;
+    assert_eq!(of(&kept, "passed").len(), kept.len(), "{shown}");
+    for (fault, checks) in [
+        ("error-for-nothing", &["AUTH.2.challenge"][..]),
+        ("any-scope", &["AUTH.2.grpc-scope", "AUTH.2.scope"]),
+        ("none", &["AUTH.3.none"]),
+        ("confusion", &["AUTH.3.confusion"]),
+        ("embedded", &["AUTH.3.embedded"]),
+        ("lure", &["AUTH.3.lure"]),
+        ("any-crit", &["AUTH.3.crit"]),
+        ("any-audience", &["AUTH.3.audience"]),
+        ("any-issuer", &["AUTH.3.issuer"]),
+        ("any-time", &["AUTH.3.time"]),
+        ("any-typ", &["AUTH.3.typ"]),
+        ("asks-once", &["AUTH.4.rotation"]),
+        ("always-asks", &["AUTH.4.away", "AUTH.4.hammer"]),
+        ("hammers", &["AUTH.4.hammer"]),
+    ] {
+        let (states, shown) = conform(fault, Duration::ZERO, &arguments).await;
+        assert_eq!(of(&states, "failed"), checks, "{fault}: {shown}");
+    }
+    for (fault, check) in [
+        ("open", "AUTH.1.closed"),
+        ("forbidden", "AUTH.2.invalid"),
+        ("unsigned", "AUTH.3.signature"),
+        ("internal", "AUTH.2.grpc"),
+    ] {
+        let (states, shown) = conform(fault, Duration::ZERO, &["--only", check]).await;
+        assert_eq!(of(&states, "failed"), [check], "{fault}: {shown}");
     }
 }
 

@@ -37,6 +37,7 @@ use tokio::{
 };
 
 use super::{
+    auth::{self, Keys},
     call,
     metrics::Metrics,
     spans::{Own, SERVER, Span},
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     in_flight: Arc<AtomicUsize>,
     draining: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
+    pub(crate) keys: Keys,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -91,6 +93,7 @@ pub(crate) async fn run() {
         in_flight: Arc::default(),
         draining,
         metrics: Metrics::default(),
+        keys: Keys::default(),
     };
     let admin = TcpListener::bind(address("SERVICE_ADMIN")).await.expect("the admin port is free");
     tokio::spawn(axum::serve(admin, probes(&shared)).into_future());
@@ -198,7 +201,12 @@ fn exposition(shared: &Shared, fields: &HeaderMap) -> Response {
 
 fn routes(shared: Shared) -> Router {
     let calling = shared.clone();
+    let closed = |wanted| from_fn_with_state((shared.clone(), wanted), auth::closed);
     Router::new()
+        .route("/closed", get(async || "let in").layer(closed("")))
+        .route("/scoped", get(async || "let in").layer(closed("write")))
+        .route("/service.Closed/Call", post(async || grpc_status(0)).layer(closed("")))
+        .route("/service.Scoped/Call", post(async || grpc_status(0)).layer(closed("write")))
         .route("/call", get(move |request: Request| call::call(calling, request)))
         .route("/products", get(async || "[]"))
         .route("/orders", post(async |Json(order): Json<Order>| order.quantity.to_string()))
@@ -323,6 +331,8 @@ async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -
         return grpc_status(match answer.status() {
             StatusCode::GATEWAY_TIMEOUT => 4,
             StatusCode::NOT_FOUND => 12,
+            StatusCode::UNAUTHORIZED if !shared.has("internal") => 16,
+            StatusCode::FORBIDDEN => 7,
             _ => 13,
         });
     }

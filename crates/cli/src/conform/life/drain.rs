@@ -241,7 +241,7 @@ pub(super) async fn stream(subject: &Subject) -> Finding {
     let sent = format!("{} {}, read as it comes; SIGTERM", route.method, route.path);
     let opened = async {
         let mut connection = Connection::open(subject.main()).await?;
-        connection.write(&route.request().bytes(&subject.main().authority())).await?;
+        connection.write(&route.request().bytes(subject.main())).await?;
         connection.begins(PATIENCE).await?;
         Ok::<_, Trouble>(connection)
     }

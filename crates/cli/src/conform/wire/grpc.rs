@@ -16,7 +16,9 @@ use crate::conform::text::printable;
 
 pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
 pub(crate) const NOT_FOUND: u32 = 5;
+pub(crate) const PERMISSION_DENIED: u32 = 7;
 pub(crate) const UNIMPLEMENTED: u32 = 12;
+pub(crate) const UNAUTHENTICATED: u32 = 16;
 
 /// `grpc.health.v1.HealthCheckResponse.ServingStatus`.
 pub(crate) const SERVING: u64 = 1;

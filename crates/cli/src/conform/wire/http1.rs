@@ -22,6 +22,7 @@ pub(crate) struct Request {
     target: String,
     fields: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    is_anonymous: bool,
 }
 
 /// A whole answer.
@@ -37,12 +38,13 @@ pub(crate) struct Answer {
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    authority: String,
+    endpoint: Endpoint,
 }
 
 impl Request {
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        Self { method: method.to_owned(), target: target.to_owned(), fields: Vec::new(), body: None }
+        let (method, target) = (method.to_owned(), target.to_owned());
+        Self { method, target, fields: Vec::new(), body: None, is_anonymous: false }
     }
 
     pub(crate) fn get(target: &str) -> Self {
@@ -61,9 +63,26 @@ impl Request {
         self.with("content-type", content_type)
     }
 
-    /// The request as it goes over the wire, with `Host` and `Content-Length` added.
-    pub(crate) fn bytes(&self, authority: &str) -> Vec<u8> {
+    /// Without the token that requests to this listener carry.
+    #[must_use]
+    pub(crate) fn anonymous(mut self) -> Self {
+        self.is_anonymous = true;
+        self
+    }
+
+    /// With this token in place of that one.
+    #[must_use]
+    pub(crate) fn bearing(self, token: &str) -> Self {
+        self.anonymous().with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The request as it goes over the wire, with `Host`, `Content-Length` and credentials added.
+    pub(crate) fn bytes(&self, endpoint: &Endpoint) -> Vec<u8> {
+        let authority = endpoint.authority();
         let mut head = format!("{} {} HTTP/1.1\r\nhost: {authority}\r\n", self.method, self.target);
+        if let Some(credentials) = endpoint.credentials().filter(|_| !self.is_anonymous) {
+            head.push_str(&format!("authorization: {credentials}\r\n"));
+        }
         for (name, value) in &self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -112,7 +131,7 @@ impl Answer {
     /// One line for a verdict: the status, the fields a check may be about, the beginning of the body.
     pub(crate) fn summary(&self) -> String {
         let mut line = self.status.to_string();
-        for name in ["content-type", "allow", "connection", "retry-after"] {
+        for name in ["content-type", "allow", "connection", "retry-after", "www-authenticate"] {
             if let Some(value) = self.field(name) {
                 line.push_str(&format!(" | {name}: {}", printable(&value, 80)));
             }
@@ -125,7 +144,7 @@ impl Answer {
 impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, Trouble> {
         let stream = endpoint.connect().await?;
-        Ok(Self { stream, buffer: Vec::new(), authority: endpoint.authority() })
+        Ok(Self { stream, buffer: Vec::new(), endpoint: endpoint.clone() })
     }
 
     /// Writes bytes as they are. A peer that stopped reading is no error here: its answer may be waiting.
@@ -148,7 +167,7 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, request: &Request, within: Duration) -> Result<Answer, Trouble> {
-        let bytes = request.bytes(&self.authority);
+        let bytes = request.bytes(&self.endpoint);
         self.write(&bytes).await?;
         self.answer(within).await
     }

@@ -16,7 +16,7 @@ const MAX_BODY: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Http2 {
     requests: SendRequest<Bytes>,
-    authority: String,
+    endpoint: Endpoint,
     _driver: Arc<JoinSet<()>>,
 }
 
@@ -42,7 +42,7 @@ impl Http2 {
             // How it ended shows in the streams.
             let _ = connection.await;
         });
-        Ok(Self { requests, authority: endpoint.authority(), _driver: Arc::new(driver) })
+        Ok(Self { requests, endpoint: endpoint.clone(), _driver: Arc::new(driver) })
     }
 
     /// Sends a request and waits for the header of the answer, for at most `within`.
@@ -53,9 +53,13 @@ impl Http2 {
         body: Option<Bytes>,
         within: Duration,
     ) -> Result<Response<RecvStream>, Trouble> {
+        let request = match self.endpoint.credentials() {
+            Some(credentials) => request.header("authorization", credentials),
+            None => request,
+        };
         let request = request
             .version(http::Version::HTTP_2)
-            .uri(format!("http://{}{path}", self.authority))
+            .uri(format!("http://{}{path}", self.endpoint.authority()))
             .body(())
             .map_err(|error| Trouble::Malformed(error.to_string()))?;
         let mut requests = self.requests.clone();

@@ -5,6 +5,7 @@ pub(crate) mod frame;
 pub(crate) mod grpc;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod issuer;
 pub(crate) mod otlp;
 mod protobuf;
 pub(crate) mod stand_in;
@@ -21,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Endpoint {
     host: String,
     port: u16,
+    /// What every request to it carries that says nothing else of itself.
+    token: Option<String>,
 }
 
 /// Why an exchange gave no answer.
@@ -72,6 +75,17 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// The same, and requests to it carry this token.
+    #[must_use]
+    pub(crate) fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// `Authorization` (RFC 6750 section 2.1).
+    fn credentials(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+
     /// Host and port, as sockets want them.
     fn parts(&self) -> (&str, u16) {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
@@ -106,7 +120,7 @@ impl FromStr for Endpoint {
         if authority.as_str().contains('@') {
             return Err(wrong("has a user"));
         }
-        Ok(Self { host: authority.host().to_owned(), port: authority.port_u16().unwrap_or(80) })
+        Ok(Self { host: authority.host().to_owned(), port: authority.port_u16().unwrap_or(80), token: None })
     }
 }
 
