@@ -10,7 +10,7 @@ use mainstay_core::{
 };
 use tonic::{body::Body, server::NamedService};
 
-use crate::stack;
+use crate::{service::Routes, stack};
 
 /// What tonic generates for a service: implemented by all of them, not to be implemented by hand.
 pub trait GrpcService:
@@ -56,15 +56,19 @@ impl Mounted {
 
     /// The routes that go with gRPC services: health, and reflection where they were described. A service without any
     /// answers for its health too: it may be a gateway to some, or sit behind a balancer that asks over gRPC.
-    pub(crate) fn companions(&self, health: &Registry) -> Result<Router, InvalidDescriptors> {
+    ///
+    /// Health is for everybody: a kubelet and a balancer have no token. Reflection tells what there is to call, and is closed
+    /// like that.
+    pub(crate) fn companions(&self, health: &Registry) -> Result<Routes, InvalidDescriptors> {
         for name in &self.names {
             health.add_service(*name);
         }
-        let mut router = routes(Health::new(health.clone()));
-        if !self.descriptors.is_empty() {
-            router = router.merge(reflection(self.descriptors.iter().copied())?);
-        }
-        Ok(router)
+        let public = routes(Health::new(health.clone()));
+        let closed = match self.descriptors.as_slice() {
+            [] => Router::new(),
+            descriptors => reflection(descriptors.iter().copied())?,
+        };
+        Ok(Routes { closed, public })
     }
 }
 

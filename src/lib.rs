@@ -7,7 +7,7 @@
 //! one path each.
 
 /// The guide's examples are tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "auth"))]
 #[doc = include_str!("../docs/services.md")]
 mod guide {}
 #[cfg(all(doctest, feature = "telemetry"))]

@@ -34,6 +34,9 @@ pub struct Settings {
     pub shed: shed::Config,
     /// Bounds on request bodies.
     pub body: BodySettings,
+    /// Whose tokens are taken.
+    #[cfg(feature = "auth")]
+    pub auth: mainstay_auth::Config,
     /// Outgoing calls.
     pub client: client::Config,
     /// Where other services are.
@@ -127,6 +130,8 @@ impl Section for Settings {
         findings.within("drain", |findings| self.drain.check(findings));
         findings.within("request", |findings| self.request.check(findings));
         findings.within("shed", |findings| self.shed.check(findings));
+        #[cfg(feature = "auth")]
+        findings.within("auth", |findings| self.auth.check(findings));
         findings.within("client", |findings| self.client.check(findings));
         findings.within("discovery", |findings| self.discovery.check(findings));
         #[cfg(feature = "telemetry")]
@@ -180,6 +185,7 @@ mod tests {
     fn is_there(row: &str) -> bool {
         let of = |table: &str| row.starts_with(&format!("| `{table}."));
         (cfg!(feature = "gossip") || !of("discovery.gossip"))
+            && (cfg!(feature = "auth") || !of("auth"))
             && (cfg!(feature = "otlp") || !(of("otlp") || of("trace")))
     }
 

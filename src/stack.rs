@@ -7,31 +7,55 @@
 //! | [`problem`] | what axum answers by itself is a problem document like all else |
 //! | [`deadline`] | all below may rely on it |
 //! | [`shed`] | cheap refusal before costly work |
+//! | [`authenticate`](mainstay_auth::authenticate) | who calls; a bad token ends here |
 //! | [`body_limit`] | before bytes are read |
+//! | [`Guarded`](mainstay_auth::authorize::Guarded) | may they: closed routes are not there for who is not known |
 //! | the service's own layers and routes | the user's code; [`route`] is around each route, for what `context` measures and records |
 //!
 //! Before it, in the server: bounds on connections, TLS, protocol detection, bounds on headers.
 
-use std::{convert::Infallible, pin::Pin};
+use std::pin::Pin;
 
-use axum::{Router, routing::future::RouteFuture};
+use axum::Router;
+#[cfg(feature = "auth")]
+use mainstay_auth::{
+    AuthenticateLayer, Verifier,
+    authenticate::Authenticate,
+    authorize::{Guarded, RoutesFuture},
+};
 use mainstay_core::{
     context::Ambient,
     middleware::{body_limit, context, deadline, problem, recover, route, shed},
 };
+#[cfg(feature = "auth")]
+use tower::util::{Either, option_layer};
 use tower::{Layer, util::MapFuture};
 
-use crate::Settings;
+use crate::{Settings, service::Routes};
 
 /// The routes of a service in the standard stack.
 pub(crate) type Standard = context::Context<
-    recover::Recover<problem::Problems<deadline::Deadline<shed::Shed<body_limit::BodyLimit<Routes>>>>>,
+    recover::Recover<
+        problem::Problems<deadline::Deadline<shed::Shed<Known<body_limit::BodyLimit<Boxed<Routed>>>>>>,
+    >,
 >;
 
-/// The router with its future boxed. That is 320 bytes, which each layer, the server and hyper would move on, twice and
+/// Who calls is known, where somebody has to be.
+#[cfg(feature = "auth")]
+type Known<S> = Either<Authenticate<S>, S>;
+#[cfg(not(feature = "auth"))]
+type Known<S> = S;
+
+#[cfg(feature = "auth")]
+type Routed = Guarded;
+#[cfg(not(feature = "auth"))]
+type Routed = Router;
+#[cfg(not(feature = "auth"))]
+type RoutesFuture = axum::routing::future::RouteFuture<std::convert::Infallible>;
+
+/// The routes with their future boxed. That is 320 bytes, which each layer, the server and hyper would move on, twice and
 /// more; one allocation is cheaper.
-type Routes = MapFuture<Router, fn(RouteFuture<Infallible>) -> Boxed>;
-type Boxed = Pin<Box<RouteFuture<Infallible>>>;
+type Boxed<S> = MapFuture<S, fn(RoutesFuture) -> Pin<Box<RoutesFuture>>>;
 
 /// What all stacks of a host share, and what each is made of.
 #[derive(Debug, Clone)]
@@ -40,13 +64,29 @@ pub(crate) struct Stack {
     settings: Settings,
     panics: recover::Panics,
     limiter: shed::Limiter,
+    /// `None`: everybody is served.
+    #[cfg(feature = "auth")]
+    verifier: Option<Verifier>,
 }
 
 impl Stack {
     /// A stack of its own for each service: one that is overloaded does not shed the others' requests.
     pub(crate) fn new(settings: &Settings, ambient: Ambient, panics: recover::Panics) -> Self {
         let limiter = shed::Limiter::new(settings.shed);
-        Self { ambient, settings: settings.clone(), panics, limiter }
+        Self {
+            ambient,
+            settings: settings.clone(),
+            panics,
+            limiter,
+            #[cfg(feature = "auth")]
+            verifier: None,
+        }
+    }
+
+    /// With what tells who calls.
+    #[cfg(feature = "auth")]
+    pub(crate) fn with_verifier(self, verifier: Option<Verifier>) -> Self {
+        Self { verifier, ..self }
     }
 
     /// The adaptive limit of this stack.
@@ -55,20 +95,43 @@ impl Stack {
     }
 
     /// Puts `routes` into the stack.
-    pub(crate) fn wrap(&self, routes: Router) -> Standard {
-        // A router without routes can't have layers on them.
-        let routes = if routes.has_routes() { routes.route_layer(route::RouteLayer::new()) } else { routes };
+    pub(crate) fn wrap(&self, routes: Routes) -> Standard {
         let layers = (
             context::ContextLayer::new(self.settings.request).with_ambient(self.ambient.clone()),
             recover::RecoverLayer::new(self.panics.clone()),
             problem::ProblemLayer::new(),
             deadline::DeadlineLayer::new(),
             shed::ShedLayer::new(self.limiter.clone()),
+            #[cfg(feature = "auth")]
+            option_layer(self.verifier.clone().map(|verifier| AuthenticateLayer::new(verifier).optional())),
             body_limit::BodyLimitLayer::overridable(self.settings.body.max_bytes.get()),
         );
         let boxed: fn(_) -> _ = Box::pin;
-        layers.layer(MapFuture::new(routes.with_state(()), boxed))
+        layers.layer(MapFuture::new(self.routed(routes), boxed))
     }
+
+    #[cfg(feature = "auth")]
+    fn routed(&self, routes: Routes) -> Guarded {
+        let guarded = match &self.verifier {
+            Some(_) => Guarded::new(routes.closed, routes.public),
+            None => Guarded::open(routes.all()),
+        };
+        guarded.map(told)
+    }
+
+    #[cfg(not(feature = "auth"))]
+    #[expect(clippy::unused_self, reason = "with the feature `auth` it depends")]
+    #[expect(clippy::needless_pass_by_value, reason = "with the feature `auth` it is consumed")]
+    fn routed(&self, routes: Routes) -> Router {
+        told(routes.all())
+    }
+}
+
+/// `router`, which tells what route a request took.
+fn told(router: Router) -> Router {
+    // One without routes can't have layers on them.
+    let router = if router.has_routes() { router.route_layer(route::RouteLayer::new()) } else { router };
+    router.with_state(())
 }
 
 /// One gRPC service: gRPC-Web is translated right at it, so that the stack sees what the caller speaks. gRPC bounds

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod admin;
+#[cfg(feature = "auth")]
+mod auth;
 mod discovery;
 mod listener;
 #[cfg(feature = "telemetry")]
@@ -57,8 +59,13 @@ pub struct Host {
     captured: Option<telemetry::Captured>,
 }
 
-/// The defaults that are other ones in the profile `dev`. No balancer has to notice that a developer pressed Ctrl-C.
-const DEV: [(&str, &str); 1] = [("drain.delay", "0s")];
+/// The defaults that are other ones in the profile `dev`.
+const DEV: &[(&str, &str)] = &[
+    // No balancer has to notice that a developer pressed Ctrl-C.
+    ("drain.delay", "0s"),
+    #[cfg(feature = "auth")]
+    ("auth.required", "false"),
+];
 
 type Announce = Box<dyn FnOnce(&Addresses) + Send>;
 
@@ -107,6 +114,10 @@ pub enum HostError {
     #[cfg(feature = "telemetry")]
     #[error(transparent)]
     Slo(#[from] mainstay_telemetry::slo::Invalid),
+    /// What tells who calls can't be used.
+    #[cfg(feature = "auth")]
+    #[error(transparent)]
+    Auth(#[from] mainstay_auth::Unusable),
     /// A metric of the program's own has the name of one of the framework's.
     #[error(transparent)]
     Metrics(#[from] mainstay_core::metrics::Rejected),
@@ -134,6 +145,8 @@ impl HostError {
             Self::Usage(_) | Self::Config(_) | Self::Misfit(_) => Exit::Configuration,
             #[cfg(feature = "telemetry")]
             Self::Logs(_) | Self::Slo(_) => Exit::Configuration,
+            #[cfg(feature = "auth")]
+            Self::Auth(_) => Exit::Configuration,
             Self::Lifecycle(error) => Exit::from(error),
             _ => Exit::Failure,
         }
@@ -310,7 +323,7 @@ impl Host {
                 plan::check_choice(&known, settings, findings);
             });
         loader = telemetry::variables(loader);
-        for (key, value) in DEV {
+        for &(key, value) in DEV {
             loader = loader.profile_default("dev", key, value);
         }
         let wanted: Option<Vec<String>> = loader.peek("host.services");

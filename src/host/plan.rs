@@ -25,6 +25,8 @@ use mainstay_telemetry::{
 use serde_json::{Value, json};
 use tower::util::MapResponse;
 
+#[cfg(feature = "auth")]
+use super::auth;
 #[cfg(feature = "telemetry")]
 use super::log;
 use super::{
@@ -123,6 +125,10 @@ impl Plan {
         let client = client.build(resolver.clone());
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
+        #[cfg(feature = "auth")]
+        let verifier = auth::open(&settings, loaded, &tasks).await?;
+        #[cfg(feature = "auth")]
+        let ambient = auth::tell(verifier.as_ref(), ambient);
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
@@ -153,10 +159,15 @@ impl Plan {
                 slos = slos.with(name.as_str(), slo, promised);
             }
             let stack = Stack::new(&settings, ambient, panics.clone());
+            #[cfg(feature = "auth")]
+            let stack = stack.with_verifier(verifier.clone());
             #[cfg(feature = "grpc")]
-            let routes = parts.router.merge(parts.grpc.companions(&health)?);
+            let routes = parts.routes.with(parts.grpc.companions(&health)?);
             #[cfg(not(feature = "grpc"))]
-            let routes = parts.router;
+            let routes = parts.routes;
+            // Of the process, once: on the main listener.
+            #[cfg(feature = "auth")]
+            let routes = if limiters.is_empty() { routes.with(auth::routes(&settings)) } else { routes };
             let answers = stack.wrap(routes);
             match settings.host.in_process {
                 InProcess::Call => {
@@ -222,7 +233,11 @@ impl Plan {
             panics: panics.clone(),
             listeners: listeners.clone(),
             limiters: limiters.clone(),
+            #[cfg(feature = "auth")]
+            verifier: verifier.clone(),
         });
+        #[cfg(feature = "auth")]
+        verifier.iter().for_each(|verifier| health.register(verifier.check()));
         let admin = settings.admin.enabled.then(|| {
             let (observer, listeners) = (lifecycle.observer(), listeners.clone());
             let pages = admin::Admin::new(health)

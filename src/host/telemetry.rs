@@ -47,6 +47,8 @@ pub(super) struct Sources {
     pub(super) panics: Panics,
     pub(super) listeners: Vec<Listener>,
     pub(super) limiters: Vec<(ServiceName, shed::Limiter)>,
+    #[cfg(feature = "auth")]
+    pub(super) verifier: Option<mainstay_auth::Verifier>,
 }
 
 /// What a test takes.
@@ -138,7 +140,9 @@ impl Telemetry {
 
     /// Has these asked too.
     pub(super) fn ask(&self, sources: Sources) {
-        let Sources { client, health, panics, listeners, limiters } = sources;
+        #[cfg(feature = "auth")]
+        let verifier = sources.verifier;
+        let Sources { client, health, panics, listeners, limiters, .. } = sources;
         let caught = Definition::new("mainstay.panics", "{panic}", "Panics that were caught in handlers");
         self.registry.observe(move |to| {
             client.observe(to);
@@ -146,6 +150,8 @@ impl Telemetry {
             to.counter(&caught, [], panics.count());
             listeners.iter().for_each(|listener| listener.observe(to));
             limiters.iter().for_each(|(service, limiter)| limiter.observe(service.as_str(), to));
+            #[cfg(feature = "auth")]
+            verifier.iter().for_each(|verifier| verifier.observe(to));
         });
         #[cfg(feature = "telemetry")]
         metrics::observe_process(&self.registry);

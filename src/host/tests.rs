@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::ServiceContext;
 
-/// Nothing of this machine's.
+/// Nothing of this machine's, in a profile that is strict; for everybody.
 fn host() -> Host {
+    let host = bare();
+    if cfg!(feature = "auth") { host.set("auth.required=false") } else { host }
+}
+
+/// The same, and nothing was said of who may come.
+pub(super) fn bare() -> Host {
     Host::new().load_with(|_| {
         Loader::new()
             .directory("/nonexistent")
@@ -34,7 +40,7 @@ fn ledger(config: Arc<Ledger>, context: &ServiceContext) -> Result<Service> {
     Ok(context.service().http(routes))
 }
 
-async fn refused(host: Host) -> (String, Exit) {
+pub(super) async fn refused(host: Host) -> (String, Exit) {
     let error = host.start().await.unwrap_err();
     (Report::new(&error).to_string(), error.exit())
 }
@@ -95,7 +101,8 @@ async fn calls_are_made_as_the_file_says_also_when_it_changes() {
         let directory = directory.clone();
         move |_: Loader| Loader::new().directory(&directory).set("server.address=127.0.0.1:0")
     };
-    let host = Host::new().load_with(load).set("admin.enabled=false").service(Service::new("front"));
+    let host = host().load_with(load).set("admin.enabled=false").service(Service::new("front"));
+    let host = if cfg!(feature = "auth") { host.set("auth.required=false") } else { host };
     let running = host.start().await.unwrap();
     let stock = "stock".parse().unwrap();
     let timeout = || running.client().config().for_service(&stock).timeout.as_secs();

@@ -71,8 +71,13 @@ impl Given {
     }
 
     /// The description of the service `name` with what the stack answers, held against its routes; `None` where none
-    /// was given. Adds the route by which the public may read it, if there is to be one.
-    pub(crate) fn complete(self, name: &str, router: &mut Router) -> Result<Option<Document>, Misdescribed> {
+    /// was given. Adds to `public` the route by which the public may read it, if there is to be one.
+    pub(crate) fn complete(
+        self,
+        name: &str,
+        routes: &Router,
+        public: &mut Router,
+    ) -> Result<Option<Document>, Misdescribed> {
         let mut all = self.descriptions.into_iter();
         let Some(first) = all.next() else { return Ok(None) };
         let mut whole = first?.into_value();
@@ -80,7 +85,7 @@ impl Given {
             merge::into(&mut whole, description?.into_value())?;
         }
         let description = Document::new(complete::with_the_stack(whole, name))?;
-        let routes = routes::of(router);
+        let routes = routes::of(routes);
         match &routes {
             Some(routes) => {
                 let differences = routes.differences(&description.operations()?);
@@ -100,7 +105,7 @@ impl Given {
             }
             let value = description.as_value().clone();
             let show = get(async move || Json(value.clone()));
-            *router = std::mem::take(router).route(&path, show);
+            *public = std::mem::take(public).route(&path, show);
         }
         Ok(Some(description))
     }

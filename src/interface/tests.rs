@@ -17,13 +17,14 @@ fn host(service: Service) -> Host {
             .set("server.address=127.0.0.1:0")
             .set("admin.address=127.0.0.1:0")
     };
-    Host::new().load_with(load).set("drain.delay=0s").service(service)
+    let host = Host::new().load_with(load).set("drain.delay=0s").service(service);
+    if cfg!(feature = "auth") { host.set("auth.required=false") } else { host }
 }
 
 fn complete(router: &Router, paths: &Value) -> Result<Option<Document>, Misdescribed> {
     let mut given = Given::default();
     given.add(Document::new(described(paths)));
-    given.complete("stock", &mut router.clone())
+    given.complete("stock", router, &mut Router::new())
 }
 
 fn differences(router: &Router, paths: &Value) -> String {
@@ -94,8 +95,10 @@ fn descriptions_are_joined_and_must_not_contradict() {
         let mut given = Given::default();
         given.add(Document::new(described(one)));
         given.add(Document::new(described(other)));
-        let mut router = Router::new().route("/a", get(async || "").post(async || ""));
-        given.complete("stock", &mut router).map(|document| document.unwrap().operations().unwrap().len())
+        let router = Router::new().route("/a", get(async || "").post(async || ""));
+        given
+            .complete("stock", &router, &mut Router::new())
+            .map(|document| document.unwrap().operations().unwrap().len())
     };
     assert_eq!(join(&json!({"/a": {"get": {}}}), &json!({"/a": {"post": {}}})).unwrap(), 2);
     let told = join(&json!({"/a": {"get": {}}}), &json!({"/a": {"get": {"deprecated": true}}})).unwrap_err();

@@ -45,6 +45,11 @@ pub(crate) fn routes() -> Router {
         )
 }
 
+/// For everybody, also where tokens are wanted.
+pub(crate) fn public() -> Router {
+    Router::new().route("/public", get(async || "for everybody"))
+}
+
 #[derive(Deserialize)]
 struct Slow {
     ms: u64,

@@ -6,13 +6,17 @@ mod http;
 mod ready;
 mod work;
 
-use mainstay::{Host, Service};
+use mainstay::{Host, Service, config::figment::providers::Serialized};
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
     let name = std::env::var("SPECIMEN_NAME").unwrap_or_else(|_| "specimen".to_owned());
     let routes = http::routes().merge(work::routes());
     let specimen = Service::new(name).http(routes).grpc(grpc::echo()).descriptors(grpc::DESCRIPTORS);
-    let specimen = specimen.http(ready::routes()).check(ready::check());
-    Host::new().service(specimen).run().await
+    let specimen = specimen.http(ready::routes()).check(ready::check()).public_http(http::public());
+    // Whoever tests it has no token, unless the test configures an issuer.
+    let for_everybody = Serialized::default("auth.required", false);
+    let host =
+        Host::new().load_with(|loader| loader.named_source("the default of the specimen", for_everybody));
+    host.service(specimen).run().await
 }

@@ -39,6 +39,7 @@ pub fn host(service: Service) -> Host {
         .set("server.address=127.0.0.1:0")
         .set("admin.address=127.0.0.1:0")
         .set("drain.delay=0s")
+        .set("auth.required=false")
         .set("log.filter=warn")
         .set("log.output=stderr")
 }

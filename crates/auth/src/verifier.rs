@@ -4,10 +4,16 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use jsonwebtoken::AlgorithmFamily;
-use mainstay_core::{metrics::Observations, task::Tasks};
+use mainstay_core::{
+    error::{Error, Kind},
+    health::Check,
+    metrics::Observations,
+    task::Tasks,
+};
 
 use crate::{
     Config, Principal, Refusal,
@@ -185,6 +191,20 @@ impl Verifier {
         }
     }
 
+    /// Readiness: fails while no key of any issuer is known, so that nobody could be let in. One issuer is enough.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        let inner = Arc::downgrade(&self.0);
+        Check::readiness("auth.keys", move || {
+            let can_verify = inner.upgrade().is_none_or(|inner| inner.can_verify());
+            let missing = || Error::new(Kind::Unavailable).with_detail("no key of any issuer is known yet");
+            std::future::ready(if can_verify { Ok(()) } else { Err(missing()) })
+        })
+        .with_timeout(Duration::from_secs(1))
+        // What it looks at is the outcome of attempts already.
+        .with_failure_threshold(1)
+    }
+
     /// Tells its metrics: `mainstay.auth.refused`, by `reason` ([`Refusal::name`]) and `kind`.
     pub fn observe(&self, to: &mut Observations) {
         self.0.refused.observe(to);
@@ -205,6 +225,10 @@ impl Verifier {
 }
 
 impl Inner {
+    fn can_verify(&self) -> bool {
+        self.issuers.is_empty() || self.issuers.values().any(|issuer| !issuer.keys.current().is_empty())
+    }
+
     fn now(&self) -> f64 {
         self.clock.now().as_secs_f64()
     }

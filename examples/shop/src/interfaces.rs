@@ -75,7 +75,7 @@ pub(crate) mod tests {
 
     /// Not configured by whatever lies about here.
     fn quiet(host: Host) -> Host {
-        host.load_with(|_| Loader::new().directory("/nonexistent"))
+        host.load_with(|_| Loader::new().directory("/nonexistent").profile("dev"))
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ mod inventory;
 mod orders;
 mod payments;
 
-use mainstay::Host;
+use mainstay::{Host, config::figment::providers::Serialized};
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
@@ -18,7 +18,10 @@ async fn main() -> mainstay::Result<()> {
 
 /// All of the shop; which services of it run is configuration.
 fn shop() -> Host {
+    // Nobody has to log in yet, whatever the profile is.
+    let for_everybody = Serialized::default("auth.required", false);
     Host::new()
+        .load_with(|loader| loader.named_source("the default of the shop", for_everybody))
         .service(gateway::service())
         .service(catalog::service())
         .service(orders::service())

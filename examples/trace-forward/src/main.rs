@@ -58,6 +58,11 @@ fn service(context: &ServiceContext) -> Result<Service> {
 async fn main() -> Result<()> {
     // It connects wherever it is told to: nobody else should tell it.
     let loopback = Serialized::default("server.address", "127.0.0.1:5000");
-    let host = Host::new().load_with(|loader| loader.named_source("the default of trace-forward", loopback));
+    let host = Host::new().load_with(|loader| {
+        // The tests of W3C Trace Context have no tokens.
+        let for_everybody = Serialized::default("auth.required", false);
+        let name = "the default of trace-forward";
+        loader.named_source(name, loopback).named_source(name, for_everybody)
+    });
     host.service(Service::from_fn("trace-forward", service)).run().await
 }

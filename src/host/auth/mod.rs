@@ -1,0 +1,43 @@
+//! Who calls: one verifier for all stacks of a process.
+
+use axum::Router;
+use mainstay_auth::{Verifier, authenticate::metadata, authorize::Open};
+use mainstay_core::{config::Loaded, context::Ambient, task::Tasks};
+
+use super::HostError;
+use crate::{Settings, service::Routes};
+
+/// What tells who calls; `None` where everybody is served, which was said (`auth.required`).
+pub(super) async fn open(
+    settings: &Settings,
+    loaded: &Loaded,
+    tasks: &Tasks,
+) -> Result<Option<Verifier>, HostError> {
+    if !settings.auth.knows_nobody() {
+        return Ok(Some(Verifier::open(&settings.auth, tasks).await?));
+    }
+    if loaded.profile() == "dev" {
+        tracing::warn!(
+            "nobody is authenticated, every route is open: there is no issuer (auth.issuers), and the profile is `dev`"
+        );
+    } else {
+        tracing::info!("nobody is authenticated, every route is open: auth.required is false");
+    }
+    Ok(None)
+}
+
+/// `ambient` with what layers and handlers have to know of it.
+pub(super) fn tell(verifier: Option<&Verifier>, ambient: Ambient) -> Ambient {
+    match verifier {
+        Some(verifier) => ambient.with(verifier.clone()),
+        None => ambient.with(Open),
+    }
+}
+
+/// The routes that go with it, for everybody: what this is as a protected resource (RFC 9728).
+pub(super) fn routes(settings: &Settings) -> Routes {
+    Routes { closed: Router::new(), public: metadata(&settings.auth) }
+}
+
+#[cfg(test)]
+mod tests;
