@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::keys::{Hmac, Rsa};
 use crate::{
+    api_key,
     fetch::{Url, wrong_url},
     introspection::{self, Tokens},
     outgoing,
@@ -33,6 +34,8 @@ pub struct Config {
     pub audience: Vec<String>,
     /// `[auth.issuers.NAME]`: whose tokens are taken. None by default.
     pub issuers: BTreeMap<String, Issuer>,
+    /// Keys of programs that are no token of an issuer. None by default.
+    pub api_keys: api_key::Config,
     /// What calls to other services show for themselves.
     pub outgoing: outgoing::Config,
     /// How far the clocks of issuers may be wrong. Default 30 s, at most 5 min.
@@ -115,6 +118,7 @@ impl Default for Config {
             query_token: false,
             audience: Vec::new(),
             issuers: BTreeMap::new(),
+            api_keys: api_key::Config::default(),
             outgoing: outgoing::Config::default(),
             leeway: Duration::from_secs(30),
             max_token: ByteSize::from_kib(8),
@@ -220,7 +224,7 @@ impl Config {
     /// Whether there is no way at all to find out who somebody is.
     #[must_use]
     pub fn knows_nobody(&self) -> bool {
-        self.issuers.is_empty()
+        self.issuers.is_empty() && self.api_keys.is_empty()
     }
 
     /// What is wrong, by its key within `auth`: what was expected.
@@ -272,6 +276,7 @@ impl Config {
                 at("issuer", &format!("another issuer than that of `issuers.{other}`"));
             }
         }
+        self.api_keys.wrong(&mut |key, expected| reject(format!("api_keys.{key}"), expected));
         self.outgoing.wrong(&mut |key, expected| reject(format!("outgoing.{key}"), expected));
         wrong
     }

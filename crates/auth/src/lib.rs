@@ -7,12 +7,14 @@
 //! |---|---|
 //! | [`authenticate`] | the tower layer, for HTTP and gRPC, and the extractors of axum |
 //! | [`authorize`] | who may do what: [`Require`] on a route, [`Methods`] of gRPC, routes that are closed but for some |
+//! | [`api_key`] | keys of programs, hashed where they are kept |
 //! | [`config`] | whose tokens are taken, and by which rules |
 //! | `issuer` | an OpenID provider of our own (feature `issuer`) |
 //! | `token` | one token: its form, header and claims |
 //! | `client` | this process as a client of who issues tokens: how it proves itself, where it asks |
 //! | `fetch` | what is asked of issuers over HTTP, within bounds |
 //! | [`introspection`] | tokens that their issuer is asked about |
+//! | `file` | files that are watched |
 //! | `keys` | the keys of an issuer, kept current: inline, from a file, from a URL |
 //! | `verifier` | [`Verifier`]: whether a token is good, and whose it is |
 //! | `cache` | what is known of tokens: whose they are, or what they were exchanged for |
@@ -37,6 +39,7 @@
 //! # }
 //! ```
 
+pub mod api_key;
 pub mod authenticate;
 pub mod authorize;
 mod cache;
@@ -44,6 +47,7 @@ mod client;
 mod clock;
 pub mod config;
 mod fetch;
+mod file;
 mod flights;
 pub mod introspection;
 #[cfg(feature = "issuer")]
@@ -57,6 +61,7 @@ mod token;
 mod verifier;
 
 pub use self::{
+    api_key::ApiKey,
     authenticate::{AuthenticateLayer, Claims},
     authorize::{Methods, Require},
     config::{Config, Hmac, Issuer, Relaxation, Rsa},

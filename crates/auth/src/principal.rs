@@ -30,6 +30,8 @@ pub(crate) struct Identity {
 pub enum Means {
     /// By a bearer token that is a JWT (RFC 6750, RFC 9068).
     Bearer,
+    /// By a key that is kept here ([`api_key`](crate::api_key)).
+    ApiKey,
     /// By a bearer token that its issuer was asked about (RFC 7662).
     Introspection,
 }
@@ -40,6 +42,7 @@ impl Means {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bearer => "bearer",
+            Self::ApiKey => "api_key",
             Self::Introspection => "introspection",
         }
     }

@@ -106,6 +106,10 @@ refusals! {
     IssuerUnavailable => "issuer_unavailable", "the issuer can't be asked about the token";
     /// The issuer says that the token is not good, or not any more (RFC 7662 section 2.2).
     Inactive => "inactive", "the issuer says that the token is not active";
+    /// No such key is known, or it is not that (`auth.api_keys`).
+    UnknownApiKey => "unknown_api_key", "the API key is not known";
+    /// The key is beyond its `expires`.
+    ExpiredApiKey => "expired_api_key", "the API key has expired";
     /// The signature is not one of that key.
     BadSignature => "bad_signature", "the signature of the token is wrong";
 

@@ -17,6 +17,7 @@ use mainstay_core::{
 
 use crate::{
     Config, Principal, Refusal,
+    api_key::ApiKeys,
     authenticate::answer::Challenges,
     cache::{Cache, Remembered},
     clock::Clock,
@@ -40,6 +41,7 @@ struct Inner {
     asked: Vec<(Option<String>, Arc<dyn Ask>)>,
     /// In seconds.
     leeway: f64,
+    api_keys: Option<ApiKeys>,
     max_token: usize,
     cache: Option<Cache<Verified>>,
     clock: Clock,
@@ -138,7 +140,10 @@ impl Verifier {
             };
             issuers.insert(issuer.issuer.clone(), trusted);
         }
+        let api_keys = ApiKeys::open(&config.api_keys, tasks).await;
+        let api_keys = api_keys.map_err(|(key, what)| Unusable { key: format!("api_keys.{key}"), what })?;
         Ok(Self(Arc::new(Inner {
+            api_keys,
             issuers,
             asked,
             leeway,
@@ -170,6 +175,22 @@ impl Verifier {
             Some(principal) => Ok(principal),
             None => self.0.verify(token).await,
         }
+    }
+
+    /// Whose key it is ([`api_key`](crate::api_key)). Allocates nothing, waits for nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownApiKey`] or [`Refusal::ExpiredApiKey`], for the log.
+    pub fn api_key(&self, key: &[u8]) -> Result<Principal, Refusal> {
+        match &self.0.api_keys {
+            Some(keys) => keys.owner(key, self.0.now()),
+            None => Err(Refusal::UnknownApiKey),
+        }
+    }
+
+    /// Where requests have their keys, if there are any.
+    pub(crate) fn api_keys(&self) -> Option<&ApiKeys> {
+        self.0.api_keys.as_ref()
     }
 
     /// Forgets `token`, which was revoked: the next sight of it is a first one. A JWT that its issuer has revoked is still

@@ -2,7 +2,28 @@
 
 use http::{Request, header};
 
-use crate::Refusal;
+use crate::{Refusal, Verifier};
+
+/// What a request shows for itself.
+pub(super) enum Shown<'a> {
+    /// A bearer token.
+    Token(&'a str),
+    /// An API key.
+    ApiKey(&'a [u8]),
+}
+
+/// What `request` shows, of what `verifier` takes: one of it.
+pub(super) fn shown<'a, B>(request: &'a Request<B>, verifier: &Verifier) -> Result<Shown<'a>, Refusal> {
+    let token = token(request, verifier.takes_query_token());
+    let Some(keys) = verifier.api_keys() else { return token.map(Shown::Token) };
+    match (keys.shown(request.headers())?, token) {
+        (None, token) => token.map(Shown::Token),
+        // What else `Authorization` has is no credential that is taken here.
+        (Some(key), Err(Refusal::NoCredentials)) => Ok(Shown::ApiKey(key)),
+        (Some(_), Ok(_)) => Err(Refusal::SeveralCredentials),
+        (Some(_), Err(refusal)) => Err(refusal),
+    }
+}
 
 /// The bearer token of `request`; one in its query string is refused unless `in_query`.
 pub(super) fn token<B>(request: &Request<B>, in_query: bool) -> Result<&str, Refusal> {

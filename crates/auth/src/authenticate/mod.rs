@@ -14,8 +14,8 @@ use mainstay_core::{context::RequestContext, error::Protocol, middleware::FromBo
 use tower_layer::Layer;
 use tower_service::Service;
 
-use self::answer::refused;
 pub(crate) use self::extract::{Anonymous, is_open, unexplained};
+use self::{answer::refused, credentials::Shown};
 pub use self::{
     extract::{Claims, Unauthenticated},
     future::ResponseFuture,
@@ -78,8 +78,18 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Only we say who it is.
         request.extensions_mut().remove::<Principal>();
-        let token = match credentials::token(&request, self.verifier.takes_query_token()) {
-            Ok(token) => token,
+        let token = match credentials::shown(&request, &self.verifier) {
+            Ok(Shown::Token(token)) => token,
+            Ok(Shown::ApiKey(key)) => match self.verifier.api_key(key) {
+                Ok(principal) => {
+                    request.extensions_mut().insert(principal);
+                    return ResponseFuture::called(self.inner.call(request));
+                }
+                Err(refusal) => {
+                    let protocol = Protocol::of_request(&request);
+                    return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
+                }
+            },
             Err(Refusal::NoCredentials) if self.is_optional => {
                 request.extensions_mut().insert(Anonymous(self.verifier.clone()));
                 return ResponseFuture::called(self.inner.call(request));

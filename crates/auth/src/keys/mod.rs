@@ -1,12 +1,12 @@
 //! The keys of an issuer: read without a lock, kept current by one task.
 
-mod file;
 mod jwk;
 mod remote;
 mod set;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
+use jsonwebtoken::Algorithm;
 use mainstay_core::{context::RequestContext, task::Tasks};
 use tokio::{
     sync::{Notify, watch},
@@ -31,6 +32,7 @@ pub(crate) use self::{
 use crate::{
     config::Issuer,
     fetch::{Fetch, Url},
+    file,
 };
 
 /// So many requests wait for the keys of one issuer at most; others with unknown keys are refused at once.
@@ -91,7 +93,7 @@ impl Keys {
             let content = file::read(path.clone()).await?;
             let set = Set::parse(&content, rsa, &Set::default(), name)?;
             let shared = Arc::new(Shared::new(name, set, issuer, None));
-            let watch = file::watch(shared.clone(), path.clone(), rsa, content);
+            let watch = file::watch(path.clone(), content, taking(shared.clone(), path.clone(), rsa));
             tasks.spawn_detached(stop.clone().run_until_cancelled_owned(watch));
             return Ok(Self { shared, _stop: Some(stop.drop_guard()) });
         }
@@ -163,6 +165,24 @@ impl Shared {
         let next = Arc::new(next);
         let earlier = self.current.swap(Arc::clone(&next));
         earlier.leave_to(&next);
+    }
+}
+
+/// Takes over the keys in a file that has changed.
+fn taking(shared: Arc<Shared>, path: PathBuf, rsa: Algorithm) -> impl FnMut(Result<&[u8], &str>) {
+    move |content| {
+        let earlier = shared.current.load_full();
+        let read = content.map_err(ToOwned::to_owned);
+        match read.and_then(|content| Set::parse(content, rsa, &earlier, &shared.name)) {
+            Ok(set) => {
+                let keys = set.len();
+                tracing::info!(issuer = shared.name, keys, "the keys of the changed file are in use");
+                shared.store(set);
+            }
+            Err(error) => {
+                tracing::warn!(issuer = shared.name, path = %path.display(), error, "the file of keys can't be used, the last known ones stay in use");
+            }
+        }
     }
 }
 

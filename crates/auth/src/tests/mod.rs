@@ -6,6 +6,7 @@ mod introspected;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only followed over `https`"))]
 pub(crate) mod issuer;
 // Its issuer has an `https` URL.
+mod keyed;
 #[cfg(feature = "tls")]
 mod keys;
 mod layer;

@@ -1,14 +1,11 @@
-//! Keys from a file that is watched.
+//! Files that are watched.
 //!
 //! Read and compared once an interval rather than watched through the kernel, which sees replaced files, swapped symlinks
 //! and network file systems. What changed must be the same twice, so that no file is taken over half-written.
 
-use std::{io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Read as _, path::PathBuf, time::Duration};
 
-use jsonwebtoken::Algorithm;
 use tokio::time::MissedTickBehavior;
-
-use super::{Set, Shared};
 
 /// How often it is read.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -17,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const LARGEST: u64 = 512 << 10;
 
 /// Reads it on a thread that may block.
-pub(super) async fn read(path: PathBuf) -> Result<Vec<u8>, String> {
+pub(crate) async fn read(path: PathBuf) -> Result<Vec<u8>, String> {
     let read = move || {
         // A pipe would be waited for when it is opened.
         if !std::fs::metadata(&path)?.is_file() {
@@ -35,8 +32,8 @@ pub(super) async fn read(path: PathBuf) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// Takes over what changes; `taken` is what was taken over last.
-pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, rsa: Algorithm, taken: Vec<u8>) {
+/// Has `take` take over what changes; `taken` is what was taken over last.
+pub(crate) async fn watch(path: PathBuf, taken: Vec<u8>, mut take: impl FnMut(Result<&[u8], &str>) + Send) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut taken = Ok(taken);
@@ -45,21 +42,7 @@ pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, rsa: Algorithm, ta
         ticks.tick().await;
         let now = read(path.clone()).await;
         if now == previous && now != taken {
-            let earlier = shared.current.load_full();
-            let read = now.clone();
-            match read.and_then(|content| Set::parse(&content, rsa, &earlier, &shared.name)) {
-                Ok(set) => {
-                    tracing::info!(
-                        issuer = shared.name,
-                        keys = set.len(),
-                        "the keys of the changed file are in use"
-                    );
-                    shared.store(set);
-                }
-                Err(error) => {
-                    tracing::warn!(issuer = shared.name, path = %path.display(), error, "the file of keys can't be used, the last known ones stay in use");
-                }
-            }
+            take(now.as_deref().map_err(String::as_str));
             taken.clone_from(&now);
         }
         previous = now;
