@@ -16,6 +16,7 @@
 //! | `metadata` | what a client discovers |
 //! | `store` | what is remembered: codes, grants, sessions |
 //! | `password`, `secret` | what people choose, and what nobody can guess |
+//! | `faults` | a provider that misbehaves as it is told, for tests |
 //! | `form`, `refused` | what comes in, bounded; what those hear who get nothing |
 //!
 //! Invariants: secrets, codes and tokens that are kept are hashed, compared in constant time and never logged; nothing of a
@@ -41,6 +42,7 @@
 mod authorize;
 mod client;
 pub mod config;
+mod faults;
 mod form;
 mod introspect;
 mod keys;
@@ -69,6 +71,7 @@ use tokio_util::sync::DropGuard;
 use self::{client::Client as Known, keys::Ring, store::Store, users::Users};
 pub use self::{
     config::{Algorithm, Client, Config, Grant, User},
+    faults::{Fault, Faults},
     password::hash_password,
 };
 use crate::{clock::Clock, fetch::Url};
@@ -86,6 +89,7 @@ struct Inner {
     ring: Ring,
     store: Store,
     clock: Clock,
+    faults: Option<Faults>,
     _stop: DropGuard,
 }
 
@@ -144,6 +148,7 @@ impl Provider {
             ring,
             store: Store::in_memory(),
             clock,
+            faults: config.faults.then(Faults::default),
             _stop: stop.drop_guard(),
         });
         let upkeep = upkeep(Arc::downgrade(&inner), inner.ring.interval());
@@ -157,7 +162,7 @@ impl Provider {
     /// nothing but the store and the body of the request, which has 10 s; bodies have at most 64 KiB.
     pub fn router(&self) -> Router {
         let at = |path: &str| format!("{}{path}", self.0.base);
-        Router::new()
+        let router = Router::new()
             .route(&at("/.well-known/openid-configuration"), get(metadata::document))
             // RFC 8414 section 3: between host and path.
             .route(
@@ -171,7 +176,15 @@ impl Provider {
             .route(&at("/introspect"), post(introspect::endpoint))
             .route(&at("/revoke"), post(revoke::endpoint))
             .route(&at("/logout"), get(logout::show).post(logout::submit))
-            .with_state(self.clone())
+            .with_state(self.clone());
+        match &self.0.faults {
+            None => router,
+            Some(faults) => {
+                let state = (self.clone(), faults.clone());
+                let faulty = router.layer(axum::middleware::from_fn_with_state(state.clone(), faults::layer));
+                faulty.route(&at("/faults"), post(faults::endpoint).with_state(state))
+            }
+        }
     }
 
     /// Its URL: `iss` of its tokens.
@@ -197,6 +210,12 @@ impl Provider {
     pub async fn rotate(&self) -> Result<(), Unusable> {
         let rotated = self.0.ring.rotate(self.now()).await;
         rotated.map_err(|what| Unusable { key: "keys.file".to_owned(), what })
+    }
+
+    /// What makes it misbehave; none unless `faults` is configured.
+    #[must_use]
+    pub fn faults(&self) -> Option<Faults> {
+        self.0.faults.clone()
     }
 
     /// Seconds since 1970.

@@ -49,6 +49,9 @@ pub struct Config {
     /// So many failed logins from one address and more have to wait; 0 for no such limit, which is right where all requests come
     /// from one gateway. Default 50.
     pub failures_of_address: u32,
+    /// Whether it can be told to misbehave, by `Provider::faults` and by whoever reaches it (`POST /faults`): for tests, and on loopback
+    /// only. Default: false.
+    pub faults: bool,
 }
 
 /// `[keys]`: what tokens are signed with, and when it changes.
@@ -104,6 +107,7 @@ impl Default for Config {
             session: Duration::from_secs(12 * 3600),
             failures_of_user: 5,
             failures_of_address: 50,
+            faults: false,
         }
     }
 }
@@ -159,6 +163,9 @@ impl Config {
                 reject("issuer", "an `https` URL, or `allow_http = true`");
             }
             Some(_) => {}
+        }
+        if self.faults && !Url::parse(&self.issuer).is_some_and(|url| url.is_private() && !url.is_tls()) {
+            reject("faults", "false, or an `http` issuer on loopback");
         }
         for (key, value, least, most) in [
             ("token", self.token, 10, DAY),

@@ -119,6 +119,18 @@ impl Ring {
         self.replace(kept.chain([next]).collect()).await
     }
 
+    /// Keys of the same names that have signed nothing.
+    pub(super) async fn forged(&self) -> Result<serde_json::Value, String> {
+        let other = made(config::Algorithm::ES256, 0).await?;
+        let state = self.current.load_full();
+        let forged = state.keys.iter().map(|key| {
+            let mut jwk = other.jwk().clone();
+            jwk["kid"] = key.id().into();
+            jwk
+        });
+        Ok(json!({ "keys": forged.collect::<Vec<_>>() }))
+    }
+
     /// How often [`turn`](Self::turn) has to be called at least.
     pub(super) fn interval(&self) -> std::time::Duration {
         (self.config.ahead.get() / 4).min(std::time::Duration::from_secs(600))

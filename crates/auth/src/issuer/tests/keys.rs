@@ -28,7 +28,7 @@ impl Post for Provider {
     }
 }
 
-async fn token(provider: &Provider) -> String {
+pub(super) async fn token(provider: &Provider) -> String {
     provider
         .post_as("orders", SECRET, "/token", &[("grant_type", "client_credentials")])
         .await
@@ -44,7 +44,7 @@ fn kid(token: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 
-fn trust(issuer: &str) -> Trust {
+pub(super) fn trust(issuer: &str) -> Trust {
     Trust::new(["stock"]).with_issuer("main", Issuer::new(issuer))
 }
 

@@ -4,6 +4,7 @@ mod attacks;
 mod browser;
 mod clients;
 mod endpoints;
+mod faults;
 mod keys;
 mod logins;
 mod refresh;
@@ -111,6 +112,10 @@ async fn what_is_wrong_with_a_configuration_is_told_by_its_key() {
         ("issuer", Box::new(|config| config.issuer.push_str("?a"))),
         ("issuer", Box::new(|config| config.issuer.push_str("/{a}"))),
         ("issuer", Box::new(|config| config.issuer = "http://id.example".to_owned())),
+        (
+            "faults",
+            Box::new(|config| (config.issuer, config.faults) = ("https://id.example".to_owned(), true)),
+        ),
         ("token", Box::new(|config| config.token = mainstay_core::config::Duration::from_secs(1))),
         ("keys.ahead", Box::new(|config| config.keys.ahead = config.keys.rotation)),
         ("failures_of_user", Box::new(|config| config.failures_of_user = 0)),
