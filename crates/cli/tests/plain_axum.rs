@@ -75,6 +75,7 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
         "--admin",
         &url,
         "--route=/products",
+        "--closed-route=/products",
         "--json-route=POST=/orders",
         "--json-body={\"product\": 1}",
         "--slow-route=/slow",
@@ -98,6 +99,9 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
         states.iter().filter(|(_, is)| *is == state).map(|(id, _)| id.as_str()).collect()
     };
     let failed = [
+        "AUTH.1.closed",
+        "AUTH.2.challenge",
+        "AUTH.2.invalid",
         "DEADLINE.1.http",
         "DEADLINE.1.malformed",
         "DEADLINE.2.default",
@@ -148,7 +152,7 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
     // What hyper and h2 do for everybody.
     let passed = ["ERR.1.two-lengths", "LIMIT.1.continuation", "LIMIT.1.rapid-reset", "LIMIT.1.streams"];
     assert_eq!(of("passed"), passed, "{shown}");
-    // No process was given, no gRPC method, no wrong setting, nothing that it calls.
+    // No process was given, no token, no gRPC method, no wrong setting, nothing that it calls.
     let calls = [
         "CALL.",
         "TRACE.1",
@@ -159,7 +163,7 @@ async fn a_plain_axum_service_fails_the_clauses_that_it_lacks_and_no_others() {
         "DEADLINE.1.passed-on",
         "DEADLINE.1.gives-up",
     ];
-    let not_told = ["LIFE.", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service"];
+    let not_told = ["AUTH.", "LIFE.", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service"];
     for skipped in of("skipped") {
         assert!(calls.iter().chain(&not_told).any(|start| skipped.starts_with(start)), "{skipped}");
     }
