@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the outside tools, then `cargo test` for the whole workspace.
 //!
-//! Some tests talk to the server with programs that share no code with it: curl, nghttp2's tools, and gRPC and
-//! WebSocket clients in Python. The first two are looked up on `PATH`; the Python is named in
-//! `TEST_PYTHON`.
+//! Some tests talk to the server with programs that share no code with it: curl, nghttp2's tools, clients for gRPC,
+//! WebSocket and OpenID in Python, and one for OpenID in JavaScript. The first two are looked up on `PATH`; the Python is named
+//! in `TEST_PYTHON`, and `TEST_NODE_MODULES` is the folder with the npm packages.
 
 mod tools;
 
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 
 /// Makes sure of the tools, then runs the tests.
 pub(crate) fn run(arguments: &Arguments) -> Result {
-    let python = tools::python_of_the_tests(!arguments.no_install)?;
+    let tools = tools::of_the_tests(!arguments.no_install)?;
     // Every failing test is wanted, not only those of the first program that has one.
     let mut command = cargo();
     command.args(["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
@@ -36,5 +36,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         command.env("PROPTEST_RNG_SEED", "20260801");
     }
-    run_command(command.env("TEST_PYTHON", &python))
+    run_command(command.env("TEST_PYTHON", &tools.python).env("TEST_NODE_MODULES", &tools.modules))
 }

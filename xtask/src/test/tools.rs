@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("curl", "curl"),
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
@@ -20,6 +20,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("h2load", "nghttp2-client"),
     ("nghttp", "nghttp2-client"),
     ("nats-server", "nats-server"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("nsd", "nsd"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
@@ -44,11 +46,35 @@ struct Missing {
     environment: bool,
 }
 
-/// The Python that has what the tests import, after everything else that they need was found or installed.
+/// What the tests are told by their environment.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// The Python that has what they import.
+    pub(super) python: PathBuf,
+    /// The folder `node_modules` that has what they import.
+    pub(super) modules: PathBuf,
+}
+
+/// After everything that the tests need was found or installed.
 ///
 /// # Errors
 /// Names what is missing and the one command that installs it.
-pub(super) fn python_of_the_tests(install: bool) -> Result<PathBuf> {
+pub(super) fn of_the_tests(install: bool) -> Result<Tools> {
+    let python = python_of_the_tests(install)?;
+    let modules = Modules::of_the_workspace()?;
+    if !modules.are_ready() {
+        if !install {
+            let what = format!("the npm packages of {}", modules.wanted.display());
+            return Err(Failure::new(format!(
+                "the tests need what is not here: {what} (nothing is installed with --no-install)"
+            )));
+        }
+        modules.make()?;
+    }
+    Ok(Tools { python, modules: modules.folder.join("node_modules") })
+}
+
+fn python_of_the_tests(install: bool) -> Result<PathBuf> {
     let environment = Environment::of_the_workspace()?;
     let missing = Missing::here(&environment);
     if missing == Missing::default() {
@@ -166,6 +192,45 @@ impl Environment {
     }
 }
 
+/// The npm packages of the tests, kept in the target folder.
+#[derive(Debug)]
+struct Modules {
+    folder: PathBuf,
+    /// Where `package.json` and `package-lock.json` are.
+    wanted: PathBuf,
+}
+
+impl Modules {
+    const FILES: [&str; 2] = ["package.json", "package-lock.json"];
+
+    fn of_the_workspace() -> Result<Self> {
+        let folder = Metadata::read_members()?.target_directory.join("npm");
+        Ok(Self { folder, wanted: root().join("xtask/npm") })
+    }
+
+    /// npm writes what it has installed last of all.
+    fn are_ready(&self) -> bool {
+        let is_same = |name: &&str| match (fs::read(self.wanted.join(name)), fs::read(self.folder.join(name)))
+        {
+            (Ok(wanted), Ok(here)) => wanted == here,
+            _ => false,
+        };
+        Self::FILES.iter().all(is_same) && self.folder.join("node_modules/.package-lock.json").is_file()
+    }
+
+    fn make(&self) -> Result {
+        let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", self.folder.display()));
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        for name in Self::FILES {
+            fs::copy(self.wanted.join(name), self.folder.join(name)).map_err(failed)?;
+        }
+        // As locked, by their hashes; what packages want to run when they are installed is not run.
+        run(Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&self.folder))
+    }
+}
+
 /// Debian keeps servers out of the path of ordinary users, who may start them all the same.
 fn is_there(program: &str) -> bool {
     is_on_path(program) || Path::new("/usr/sbin").join(program).is_file()
@@ -241,15 +306,15 @@ mod tests {
         let told = missing.told(&environment(), false, "because");
         assert!(
             told.contains(
-                "curl, etcd, ip, tc, h2load, nghttp, nats-server, nsd, prometheus, promtool, prometheus-alertmanager, \
-                 redis-server (because)"
+                "curl, etcd, ip, tc, h2load, nghttp, nats-server, node, npm, nsd, prometheus, promtool, \
+                 prometheus-alertmanager, redis-server (because)"
             ),
             "{told}"
         );
         assert!(
             told.contains(
                 "sudo apt-get install -y --no-install-recommends curl etcd-server iproute2 nghttp2-client nats-server \
-                 nsd prometheus prometheus-alertmanager redis-server\n"
+                 nodejs npm nsd prometheus prometheus-alertmanager redis-server\n"
             ),
             "{told}"
         );
@@ -263,7 +328,7 @@ mod tests {
         assert_eq!(
             command.trim(),
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl etcd-server \
-             iproute2 nghttp2-client nats-server nsd prometheus prometheus-alertmanager python3 redis-server \
+             iproute2 nghttp2-client nats-server nodejs npm nsd prometheus prometheus-alertmanager python3 redis-server \
              python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
@@ -284,6 +349,22 @@ mod tests {
     #[test]
     fn an_environment_that_was_never_made_is_not_ready() {
         assert!(!environment().is_ready());
+    }
+
+    #[test]
+    fn modules_are_ready_when_what_is_wanted_was_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = Modules { folder: folder.path().join("npm"), wanted: root().join("xtask/npm") };
+        assert!(!modules.are_ready());
+        fs::create_dir_all(modules.folder.join("node_modules")).unwrap();
+        for name in Modules::FILES {
+            fs::copy(modules.wanted.join(name), modules.folder.join(name)).unwrap();
+        }
+        assert!(!modules.are_ready(), "npm has not ended");
+        fs::write(modules.folder.join("node_modules/.package-lock.json"), "{}").unwrap();
+        assert!(modules.are_ready());
+        fs::write(modules.folder.join("package-lock.json"), "{}").unwrap();
+        assert!(!modules.are_ready(), "something else is wanted now");
     }
 
     #[test]

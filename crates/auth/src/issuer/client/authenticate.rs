@@ -10,8 +10,8 @@ use crate::issuer::{Provider, form::Form, refused::Refused};
 
 /// What a client offers as proof.
 enum Offered {
-    /// `client_secret_basic`.
-    Basic(String, Secret),
+    /// `client_secret_basic`: form-decoded, and the secret as it came too, since many clients encode nothing.
+    Basic(String, Secret, Secret),
     /// `client_secret_post`.
     Body(String, Secret),
     /// `private_key_jwt`.
@@ -28,7 +28,9 @@ impl Provider {
     ) -> Result<Arc<Client>, Refused> {
         match offered(headers, form)? {
             Offered::Assertion(assertion) => assertion::check(self, form.one("client_id")?, &assertion).await,
-            Offered::Basic(id, secret) => has_secret(self.client(&id), &secret),
+            Offered::Basic(id, secret, as_it_came) => {
+                has_secret(self.client(&id), &secret).or_else(|_| has_secret(self.client(&id), &as_it_came))
+            }
             Offered::Body(id, secret) => {
                 let client = has_secret(self.client(&id), &secret)?;
                 if client.config.secret_in_body { Ok(client) } else { Err(Refused::client()) }
@@ -56,10 +58,10 @@ fn offered(headers: &HeaderMap, form: &Form) -> Result<Offered, Refused> {
         return Err(SEVERAL);
     }
     if let Some(authorization) = authorization {
-        let (in_header, secret) = basic(authorization.as_bytes()).ok_or(Refused::client())?;
+        let (in_header, secret, as_it_came) = basic(authorization.as_bytes()).ok_or(Refused::client())?;
         return match id {
             Some(id) if id != in_header => Err(SEVERAL),
-            _ => Ok(Offered::Basic(in_header, secret)),
+            _ => Ok(Offered::Basic(in_header, secret, as_it_came)),
         };
     }
     match (id, secret, assertion) {
@@ -79,14 +81,14 @@ fn offered(headers: &HeaderMap, form: &Form) -> Result<Offered, Refused> {
 }
 
 /// RFC 6749 section 2.3.1: both parts are form-encoded, then base64 (RFC 7617).
-fn basic(value: &[u8]) -> Option<(String, Secret)> {
+fn basic(value: &[u8]) -> Option<(String, Secret, Secret)> {
     let (scheme, encoded) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    Some((form_decoded(id), Secret::new(form_decoded(secret))))
+    Some((form_decoded(id), Secret::new(form_decoded(secret)), Secret::from(secret)))
 }
 
 fn form_decoded(text: &str) -> String {

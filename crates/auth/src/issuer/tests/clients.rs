@@ -102,6 +102,17 @@ async fn who_proves_nothing_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_secret_is_taken_with_and_without_the_encoding_of_forms() {
+    let provider = opened(&config()).await;
+    let as_it_is = format!("Basic {}", STANDARD.encode(format!("orders:{SECRET}")));
+    for value in [as_it_is, basic("orders", SECRET)] {
+        let mut request = posted("/token", &[CREDENTIALS]);
+        request.headers_mut().insert(header::AUTHORIZATION, value.parse().unwrap());
+        assert_eq!(provider.ask(request).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_configured_by_its_hash_is_as_good() {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

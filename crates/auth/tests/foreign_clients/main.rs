@@ -1,0 +1,82 @@
+//! OpenID clients that others wrote, in other languages, use the provider as it is: discovery, a login through its page, refresh,
+//! client credentials, introspection, revocation.
+
+use std::{
+    env,
+    future::IntoFuture as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use mainstay_auth::issuer::{Algorithm, Client, Config, Grant, Provider, User};
+use mainstay_core::task::Tasks;
+use tokio::{net::TcpListener, process::Command, time::timeout};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs `program` with a script of ours and the URL of a provider that ends with it.
+async fn run(program: &str, script: &str, algorithm: Algorithm, variables: &[(&str, &Path)]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
+    let issuer = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let tasks = Tasks::new();
+    let provider =
+        Provider::open(&config(&issuer, algorithm), &tasks).await.expect("the configuration is right");
+    let app = provider.router().into_make_service_with_connect_info::<SocketAddr>();
+    let server = tasks.spawn_detached(axum::serve(listener, app).into_future());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign_clients").join(script);
+    let mut command = Command::new(program);
+    command.arg(&script).arg(&issuer).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{} does not end", script.display()));
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask test` installs it"));
+    server.abort();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{}: {}\n{text}", script.display(), output.status);
+    assert!(text.ends_with("done\n"), "{text}");
+}
+
+/// What the scripts know too.
+fn config(issuer: &str, algorithm: Algorithm) -> Config {
+    let people = [Grant::AuthorizationCode, Grant::RefreshToken];
+    let web = Client::with_secret("the secret of web: 100%")
+        .with_grants(people)
+        .with_grants([Grant::ClientCredentials])
+        .with_redirect_uri("https://app.example/back")
+        .with_scopes(["openid", "profile", "email", "offline_access", "orders:read"])
+        .with_audiences(["orders"]);
+    let app = Client::public()
+        .with_grants(people)
+        .with_redirect_uri("http://127.0.0.1/back")
+        .with_scopes(["openid", "offline_access"])
+        .without_consent();
+    let mut ada = User::with_password("correct horse").with_roles(["clerk"]);
+    ada.name = Some("Ada Lovelace".to_owned());
+    ada.email = Some("ada@example.org".to_owned());
+    let mut config =
+        Config::new(issuer).with_client("web", web).with_client("app", app).with_user("ada", ada);
+    config.keys.algorithm = algorithm;
+    config
+}
+
+#[tokio::test]
+async fn authlib_of_python_logs_somebody_in() {
+    let python = env::var("TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    // What it allows over `http` has to be said.
+    let variables = [("AUTHLIB_INSECURE_TRANSPORT", Path::new("1"))];
+    for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+        run(&python, "authlib_client.py", algorithm, &variables).await;
+    }
+}
+
+#[tokio::test]
+async fn openid_client_of_npm_logs_somebody_in() {
+    let modules = env::var_os("TEST_NODE_MODULES").map(PathBuf::from);
+    let modules = modules.expect("TEST_NODE_MODULES is set, as `cargo xtask test` does");
+    for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
+        run("node", "openid_client.mjs", algorithm, &[("TEST_NODE_MODULES", &modules)]).await;
+    }
+}
