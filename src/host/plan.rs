@@ -129,6 +129,8 @@ impl Plan {
         let verifier = auth::open(&settings, loaded, &tasks).await?;
         #[cfg(feature = "auth")]
         let ambient = auth::tell(verifier.as_ref(), ambient);
+        #[cfg(feature = "auth")]
+        let outgoing = auth::outgoing(&settings, &tasks)?;
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
@@ -138,7 +140,9 @@ impl Plan {
         #[cfg(feature = "telemetry")]
         let mut slos = Slos::default();
         for (name, service) in services {
-            let ambient = telemetry.observe(&name, &ambient)?;
+            #[cfg(feature = "auth")]
+            let client = auth::calling(outgoing.as_ref(), &name, &client);
+            let ambient = telemetry.observe(&name, &ambient)?.with(client.clone());
             servers.extend(ambient.server().cloned());
             let context = ServiceContext {
                 name: name.clone(),

@@ -1,9 +1,12 @@
 //! Who calls: one verifier for all stacks of a process.
 
+mod outgoing;
+
 use axum::Router;
 use mainstay_auth::{Verifier, authenticate::metadata, authorize::Open};
 use mainstay_core::{config::Loaded, context::Ambient, task::Tasks};
 
+pub(super) use self::outgoing::{calling, outgoing};
 use super::HostError;
 use crate::{Settings, service::Routes};
 

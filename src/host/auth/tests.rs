@@ -21,7 +21,7 @@ use crate::{
 const SECRET: &str = "a secret of at least thirty-two characters";
 
 #[allow(clippy::disallowed_methods, reason = "a token wants to know what time it is")]
-fn token(claims: &Value) -> String {
+pub(super) fn token(claims: &Value) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let mut all = json!({
         "iss": "https://id.example", "aud": "orders", "sub": "alice", "client_id": "web", "jti": "1",
@@ -44,14 +44,14 @@ fn orders() -> Service {
     Service::new("orders").http(closed).public_http(Router::new().route("/about", get(who)))
 }
 
-fn with_issuer(host: Host) -> Host {
+pub(super) fn with_issuer(host: Host) -> Host {
     host.set("auth.audience=orders")
         .set("auth.issuers.main.issuer=https://id.example")
         .set(format!("auth.issuers.main.secret={SECRET}"))
         .set("drain.delay=0s")
 }
 
-async fn ask(client: &Client, method: Method, url: &str, token: Option<&str>) -> Response {
+pub(super) async fn ask(client: &Client, method: Method, url: &str, token: Option<&str>) -> Response {
     let mut request = client.request(method, url);
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -59,7 +59,7 @@ async fn ask(client: &Client, method: Method, url: &str, token: Option<&str>) ->
     request.send().await.unwrap()
 }
 
-fn at(address: std::net::SocketAddr) -> Client {
+pub(super) fn at(address: std::net::SocketAddr) -> Client {
     Client::new(Fixed::new().with("door", [address.into()]).unwrap())
 }
 

@@ -35,9 +35,10 @@ impl Connection {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Failure::of(&format!("{url}: the connection"), &error))?;
-        // What goes wrong is told by the sender or the body.
+        // What goes wrong is told by the sender or the body. One that is kept is no reason to go on.
+        let stop = tasks.stopping();
         let driver = AbortOnDropHandle::new(tasks.spawn_detached(async move {
-            let _ = connection.await;
+            let _ = stop.run_until_cancelled_owned(connection).await;
         }));
         Ok(Self { sender, _driver: driver })
     }

@@ -110,7 +110,8 @@ async fn answers_that_are_huge_late_cut_off_or_no_http_are_given_up() {
 
 #[tokio::test]
 async fn connections_are_kept_and_one_that_was_closed_meanwhile_is_replaced() {
-    let http = Http::new(Tasks::new(), Duration::from_secs(20), None);
+    let tasks = Tasks::new();
+    let http = Http::new(tasks.clone(), Duration::from_secs(20), None);
     let server = server(ok(GOOD), 3).await;
     let url = Url::parse(&server.url).unwrap();
     for _ in 0..5 {
@@ -119,4 +120,6 @@ async fn connections_are_kept_and_one_that_was_closed_meanwhile_is_replaced() {
     }
     assert_eq!(server.accepted.load(Ordering::Relaxed), 2);
     assert_eq!(server.requests.lock().unwrap().len(), 5);
+    assert_eq!(tasks.len(), 1);
+    tasks.stop(Duration::from_secs(20)).await.expect("what is kept keeps nobody");
 }
