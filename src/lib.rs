@@ -22,7 +22,7 @@ mod logs_guide {}
 #[cfg(all(doctest, feature = "openapi"))]
 #[doc = include_str!("../docs/interfaces.md")]
 mod interfaces_guide {}
-#[cfg(all(doctest, feature = "gateway"))]
+#[cfg(all(doctest, feature = "gateway", feature = "auth"))]
 #[doc = include_str!("../docs/gateway.md")]
 mod gateway_guide {}
 

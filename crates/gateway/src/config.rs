@@ -20,6 +20,7 @@ use crate::gateway::Shared;
 /// service = "billing"
 /// rewrite = "/v2/invoices/{id}"
 /// timeout = "5s"
+/// scopes = ["invoices:read"]     # of the token; `public = true`: no token needed
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,12 +33,53 @@ pub struct Config {
     pub timeout: Duration,
     /// What to do with the forwarding fields that arrive. Default `overwrite`.
     pub forwarded: Forwarded,
-    /// Further request fields that callers may not send, such as fields by which the gateway tells services who
-    /// the caller is. Default none.
+    /// Request fields by which somebody in front could have told who the caller is, and which are therefore taken off: nobody
+    /// is in front. `*` at the end stands for any rest; `_` in a field counts as `-`, as which many servers read it. Default:
+    /// [`IDENTITY_FIELDS`]; what is set replaces it.
+    pub identity_fields: Vec<String>,
+    /// Further request fields that callers may not send. Default none.
     pub remove_request_fields: Vec<String>,
     /// The routes, by name. The order has no meaning: the most specific route wins. Default none.
     pub routes: BTreeMap<String, Route>,
 }
+
+/// What proxies, sidecars and platforms write to tell a service who calls: whoever believes them must not get them from
+/// outside. Those of `X-Forwarded-*` go where they are overwritten, too.
+pub const IDENTITY_FIELDS: &[&str] = &[
+    // oauth2-proxy, Traefik, Authelia, Authentik, and what programs make up.
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "x-auth-request-*",
+    "x-authenticated-*",
+    "x-authentik-*",
+    "x-user*",
+    "x-remote-*",
+    "remote-*",
+    "x-webauth-*",
+    "x-principal*",
+    "x-jwt-*",
+    // Gateways and platforms.
+    "x-consumer-*",
+    "x-credential-identifier",
+    "x-endpoint-api-userinfo",
+    "x-apigateway-api-userinfo",
+    "x-amzn-oidc-*",
+    "x-goog-iap-*",
+    "x-goog-authenticated-user-*",
+    "x-ms-client-principal*",
+    "x-ms-token-*",
+    "cf-access-*",
+    // Client certificates: RFC 9440, Envoy, Traefik, nginx and HAProxy as usually configured.
+    "client-cert*",
+    "x-client-cert*",
+    "x-forwarded-client-cert*",
+    "x-forwarded-tls-client-cert*",
+    "x-ssl-*",
+    "ssl-client-*",
+];
 
 /// What to do with `Forwarded` and `X-Forwarded-*` fields that arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -74,6 +116,10 @@ pub struct Route {
     pub rewrite: Option<String>,
     /// How long to wait for the head of an answer. Default: the gateway's `timeout`.
     pub timeout: Option<Duration>,
+    /// Whether callers need no token. For a [guarded](crate::Gateway::guarded) gateway. Default false.
+    pub public: bool,
+    /// The scopes that a token has to have, all of them. For a guarded gateway. Default none.
+    pub scopes: Vec<String>,
 }
 
 impl Default for Config {
@@ -82,6 +128,7 @@ impl Default for Config {
             name: "mainstay".to_owned(),
             timeout: Duration::from_secs(30),
             forwarded: Forwarded::default(),
+            identity_fields: IDENTITY_FIELDS.iter().map(|field| (*field).to_owned()).collect(),
             remove_request_fields: Vec::new(),
             routes: BTreeMap::new(),
         }

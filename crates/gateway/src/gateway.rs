@@ -4,6 +4,8 @@ use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc};
 
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri};
+#[cfg(feature = "auth")]
+use mainstay_auth::Require;
 use mainstay_core::{
     Body, BoxError, Error,
     context::{Deadline, RequestContext},
@@ -12,12 +14,15 @@ use mainstay_core::{
 };
 use tower_service::Service;
 
+#[cfg(feature = "auth")]
+use crate::access::Access;
 use crate::{
+    access,
     config::{Config, Fault, Forwarded, Invalid},
     forward::{
         answer::{self, ProxyError},
         edge::{self, Caller},
-        fields,
+        fields, identity,
         via::Via,
     },
     future::ResponseFuture,
@@ -35,17 +40,28 @@ use crate::{
 pub struct Gateway<C> {
     shared: Arc<Shared>,
     client: C,
+    /// Whether routes are closed to who is not known.
+    #[cfg(feature = "auth")]
+    is_guarded: bool,
 }
 
 pub(crate) struct Shared {
     table: Table,
     via: Via,
     forwarded: Forwarded,
+    identity: identity::Names,
     removed: Vec<HeaderName>,
 }
 
 /// A request that was not sent on.
 struct Refusal(Error, ProxyError, Option<Vec<Method>>);
+
+/// What a request asks for.
+enum Found {
+    Route(Arc<Route>),
+    /// The gateway as a whole.
+    Itself,
+}
 
 /// What to do with a request.
 enum Next {
@@ -54,12 +70,34 @@ enum Next {
 }
 
 impl<C> Gateway<C> {
-    /// A gateway with these routes.
+    /// A gateway with these routes, for all who reach it.
+    ///
+    /// # Errors
+    /// All that is wrong with the configuration, two routes for the same requests included; and what only a guarded
+    /// gateway heeds.
+    pub fn new(config: &Config, client: C) -> Result<Self, Invalid> {
+        let shared = Arc::new(Shared::new(config)?);
+        let faults = access::unheeded(config);
+        if !faults.is_empty() {
+            return Err(Invalid { faults });
+        }
+        Ok(Self {
+            shared,
+            client,
+            #[cfg(feature = "auth")]
+            is_guarded: false,
+        })
+    }
+
+    /// A gateway whose routes are closed but for those that are `public`: the others want a token that an
+    /// [optional layer](mainstay_auth::AuthenticateLayer::optional) outside has found good, with the `scopes` of the route. What no route
+    /// takes wants one too. In a host it is declared public, since it closes its routes itself.
     ///
     /// # Errors
     /// All that is wrong with the configuration, two routes for the same requests included.
-    pub fn new(config: &Config, client: C) -> Result<Self, Invalid> {
-        Ok(Self { shared: Arc::new(Shared::new(config)?), client })
+    #[cfg(feature = "auth")]
+    pub fn guarded(config: &Config, client: C) -> Result<Self, Invalid> {
+        Ok(Self { shared: Arc::new(Shared::new(config)?), client, is_guarded: true })
     }
 
     /// As an axum router that sends everything through the gateway.
@@ -89,7 +127,12 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
-        match self.shared.prepare(&mut request, protocol) {
+        let found = self.shared.find(&request, protocol);
+        #[cfg(feature = "auth")]
+        if let Some(answer) = self.refusal(&request, found.as_ref().ok()) {
+            return ResponseFuture::answer(answer.map(Body::new));
+        }
+        match found.and_then(|found| self.shared.prepare(&mut request, found, protocol)) {
             Ok(Next::Forward(route)) => ResponseFuture::forward(
                 Arc::clone(&self.shared),
                 route,
@@ -106,6 +149,27 @@ where
                 }
                 ResponseFuture::answer(response)
             }
+        }
+    }
+}
+
+#[cfg(feature = "auth")]
+impl<C> Gateway<C> {
+    /// What is answered to who may not take what was found; of what was not found nobody learns who is not known.
+    fn refusal(
+        &self,
+        request: &Request<Body>,
+        found: Option<&Found>,
+    ) -> Option<Response<http_body_util::Full<bytes::Bytes>>> {
+        let access = found.and_then(|found| match found {
+            Found::Route(route) => Some(&route.access),
+            Found::Itself => None,
+        });
+        match access {
+            _ if !self.is_guarded => None,
+            Some(Access::Public) => None,
+            Some(Access::Known(require)) => require.refusal(request),
+            None => Require::authenticated().refusal(request),
         }
     }
 }
@@ -141,18 +205,23 @@ impl Shared {
                 }
             }
         }
-        match (table, via) {
-            (Some(table), Some(via)) if faults.is_empty() => {
-                Ok(Self { table, via, forwarded: config.forwarded, removed })
+        let identity = identity::Names::new(&config.identity_fields);
+        let identity = identity
+            .map_err(|name| {
+                let expected = "the name of a field, or what names begin with and `*`, such as `x-user-*`";
+                faults.push(fault("identity_fields", name, expected));
+            })
+            .ok();
+        match (table, via, identity) {
+            (Some(table), Some(via), Some(identity)) if faults.is_empty() => {
+                Ok(Self { table, via, forwarded: config.forwarded, identity, removed })
             }
             _ => Err(Invalid { faults }),
         }
     }
 
-    /// Finds the route, and turns the request into what goes upstream.
-    fn prepare(&self, request: &mut Request<Body>, protocol: Protocol) -> Result<Next, Refusal> {
-        let refuse =
-            |kind, detail: &'static str, why| Refusal(Error::new(kind).with_detail(detail), why, None);
+    /// What is asked for.
+    fn find(&self, request: &Request<Body>, protocol: Protocol) -> Result<Found, Refusal> {
         let method = request.method();
         // RFC 9110 section 9.3.8 lets TRACE show what the gateway adds; section 9.3.6: CONNECT is for other proxies.
         if method == Method::TRACE || method == Method::CONNECT {
@@ -160,13 +229,28 @@ impl Shared {
             return Err(Refusal(error, ProxyError::HttpRequestDenied, Some(Vec::new())));
         }
         if method == Method::OPTIONS && request.uri().path() == "*" {
-            return Ok(Next::Answer(answer::options(&[])));
+            return Ok(Found::Itself);
         }
         path::check(request.uri().path()).map_err(|error| {
             let error = Error::new(Kind::InvalidArgument).with_detail(error.to_string());
             Refusal(error, ProxyError::HttpRequestError, None)
         })?;
-        let route = self.route(request, protocol)?;
+        self.route(request, protocol).map(Found::Route)
+    }
+
+    /// Turns the request into what goes upstream.
+    fn prepare(
+        &self,
+        request: &mut Request<Body>,
+        found: Found,
+        protocol: Protocol,
+    ) -> Result<Next, Refusal> {
+        let refuse =
+            |kind, detail: &'static str, why| Refusal(Error::new(kind).with_detail(detail), why, None);
+        let route = match found {
+            Found::Route(route) => route,
+            Found::Itself => return Ok(Next::Answer(answer::options(&[]))),
+        };
         if fields::asks_for_upgrade(request.headers()) {
             return Err(refuse(
                 Kind::Unimplemented,
@@ -241,6 +325,7 @@ impl Shared {
         if takes_trailers {
             fields::take_trailers(headers);
         }
+        self.identity.remove(headers);
         for name in &self.removed {
             headers.remove(name);
         }
@@ -304,7 +389,12 @@ fn target(uri: &Uri, route: &Route) -> Result<Uri, BoxError> {
 /// Written by hand: clones share the routes.
 impl<C: Clone> Clone for Gateway<C> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), client: self.client.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            client: self.client.clone(),
+            #[cfg(feature = "auth")]
+            is_guarded: self.is_guarded,
+        }
     }
 }
 

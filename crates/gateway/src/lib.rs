@@ -4,7 +4,7 @@
 //! in front of it, the client behind it, or any layer of either; a gateway is a service like any other.
 //!
 //! ```text
-//! request ─ path check ─ route (host, path, method) ─ hop-by-hop off ─ Forwarded, Via on ─ client ─ service
+//! request ─ path check ─ route (host, path, method) ─ may they ─ hop-by-hop off ─ Forwarded, Via on ─ client ─ service
 //! ```
 //!
 //! | module | holds |
@@ -39,6 +39,7 @@
 //! # Ok::<(), mainstay_gateway::config::Invalid>(())
 //! ```
 
+mod access;
 pub mod config;
 mod forward;
 mod future;

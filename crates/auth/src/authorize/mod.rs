@@ -68,29 +68,42 @@ impl<S> Layer<S> for Methods {
     }
 }
 
-impl<S> Authorize<S> {
-    /// What is answered instead of calling the inner service, if `request` may not reach it.
-    fn verdict<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
-        let wanted = match &self.wanted {
-            Wanted::Of(require) => Some(require),
-            Wanted::ByMethod(methods) => match methods.of(request.uri().path()) {
-                methods::Wanted::Nothing => return None,
-                methods::Wanted::Of(require) => Some(require),
-                methods::Wanted::Undeclared => None,
-            },
-        };
+impl Require {
+    /// What is answered to `request` in place of what it asks for, if who sent it is not what is wanted: what the layer does, for a
+    /// service that finds out by itself what is wanted for a request. The reason is logged and counted.
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let Some(principal) = request.extensions().get::<Principal>() else { return stranger(request) };
-        let refusal = match wanted.map(|require| require.check(principal)) {
-            Some(Ok(())) => return None,
-            Some(Err(refusal)) => refusal,
-            None => Refusal::UndeclaredMethod,
-        };
-        let (client, subject) = (principal.client(), principal.subject());
-        let required = wanted.map(tracing::field::display);
-        tracing::info!(reason = refusal.name(), required, client, subject, "a request is not allowed");
-        let scopes = wanted.and_then(Require::scopes);
-        Some(denied(refusal, scopes, Protocol::of_request(request)))
+        let refusal = self.check(principal).err()?;
+        Some(told(principal, refusal, Some(self), Protocol::of_request(request)))
     }
+}
+
+impl Methods {
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        match self.of(request.uri().path()) {
+            methods::Wanted::Nothing => None,
+            methods::Wanted::Of(require) => require.refusal(request),
+            methods::Wanted::Undeclared => {
+                let Some(principal) = request.extensions().get::<Principal>() else {
+                    return stranger(request);
+                };
+                Some(told(principal, Refusal::UndeclaredMethod, None, Protocol::of_request(request)))
+            }
+        }
+    }
+}
+
+/// The answer to `principal`, who may not do this.
+fn told(
+    principal: &Principal,
+    refusal: Refusal,
+    wanted: Option<&Require>,
+    protocol: Protocol,
+) -> Response<Full<Bytes>> {
+    let (client, subject) = (principal.client(), principal.subject());
+    let required = wanted.map(tracing::field::display);
+    tracing::info!(reason = refusal.name(), required, client, subject, "a request is not allowed");
+    denied(refusal, wanted.and_then(Require::scopes), protocol)
 }
 
 /// The answer to a request of whose sender nothing is known; none where that is how the process wants it.
@@ -122,7 +135,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.verdict(&request) {
+        let refusal = match &self.wanted {
+            Wanted::Of(require) => require.refusal(&request),
+            Wanted::ByMethod(methods) => methods.refusal(&request),
+        };
+        match refusal {
             None => ResponseFuture::called(self.inner.call(request)),
             Some(answer) => ResponseFuture::answered(answer),
         }

@@ -8,6 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::identity::normal;
 use crate::config;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -16,13 +17,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// Fields that servers or frameworks believe, and that nobody but a trusted proxy may send. All that start with
 /// `x-forwarded-` are treated the same.
-const BELIEVED: [HeaderName; 5] = [
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-];
+const BELIEVED: [&str; 5] = ["x-real-ip", "x-client-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
 
 /// What is known of the caller.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +53,16 @@ pub(crate) fn tell(headers: &mut HeaderMap, caller: Caller<'_>, policy: config::
 /// Removes what only a trusted proxy may say.
 fn forget(headers: &mut HeaderMap) {
     headers.remove(header::FORWARDED);
-    let believed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-") || BELIEVED.contains(name))
-        .cloned()
-        .collect();
+    let believed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_believed(name.as_str())).cloned().collect();
     for name in believed {
         headers.remove(name);
     }
+}
+
+fn is_believed(name: &str) -> bool {
+    let name = &*normal(name);
+    name.starts_with("x-forwarded-") || BELIEVED.contains(&name)
 }
 
 /// One element of `Forwarded`, and the address in it; both share one allocation.
@@ -150,12 +147,14 @@ mod tests {
                 ("x-forwarded-user", "root"),
                 ("x-real-ip", "10.0.0.1"),
                 ("x-original-url", "/admin"),
+                ("x_forwarded_for", "10.0.0.1"),
+                ("x_real_ip", "10.0.0.1"),
             ],
             config::Forwarded::Overwrite,
         );
         assert_eq!(all(&headers, "x-forwarded-for"), ["192.0.2.7"]);
         assert_eq!(all(&headers, "x-forwarded-proto"), ["https"]);
-        for name in ["x-forwarded-user", "x-real-ip", "x-original-url"] {
+        for name in ["x-forwarded-user", "x-real-ip", "x-original-url", "x_forwarded_for", "x_real_ip"] {
             assert!(all(&headers, name).is_empty(), "{name}");
         }
         assert_eq!(all(&headers, "forwarded").len(), 1);

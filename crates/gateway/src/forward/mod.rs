@@ -3,4 +3,5 @@
 pub(crate) mod answer;
 pub(crate) mod edge;
 pub(crate) mod fields;
+pub(crate) mod identity;
 pub(crate) mod via;

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, uri::Authority};
 
 use super::{Route, Table, host::Host, tree::Node};
 use crate::{
+    access::{self, Access},
     config::{self, Config, Fault, Invalid},
     pattern::Pattern,
     rewrite::Rewrite,
@@ -158,9 +159,13 @@ fn check<'a>(
         }
         _ => Some(None),
     };
+    if let Some((field, value, expected)) = access::wrong(route) {
+        faults.add(&key(field), format!("{value:?}"), expected);
+    }
+    let access = Access::of(route);
     let (authority, host) = authority?;
     let timeout = route.timeout.unwrap_or(config.timeout).get();
-    let route = Route { name: name.into(), methods, authority, host, rewrite: rewrite?, timeout };
+    let route = Route { name: name.into(), methods, authority, host, rewrite: rewrite?, timeout, access };
     Some(Checked { name, hosts, pattern: pattern?, route: Arc::new(route) })
 }
 

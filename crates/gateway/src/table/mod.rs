@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, uri::Authority};
 
-use crate::rewrite::Rewrite;
+use crate::{access::Access, rewrite::Rewrite};
 use tree::Node;
 
 /// A route, ready to be used.
@@ -28,6 +28,9 @@ pub(crate) struct Route {
     pub(crate) rewrite: Option<Rewrite>,
     /// How long to wait for the head of an answer.
     pub(crate) timeout: Duration,
+    /// Who may take it.
+    #[cfg_attr(not(feature = "auth"), expect(dead_code, reason = "there is no guarded gateway"))]
+    pub(crate) access: Access,
 }
 
 impl Route {

@@ -16,7 +16,8 @@ pub(crate) fn service() -> Service {
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that a service is built by")]
 fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
-    let gateway = Gateway::new(&config.routes(), context.client().clone())?;
-    let service = context.service().http(gateway.into_router());
+    let gateway = Gateway::guarded(&config.routes(), context.client().clone())?;
+    // It closes its routes itself.
+    let service = context.service().public_http(gateway.into_router());
     Ok(if config.debug { service.http(debug::routes()) } else { service })
 }
