@@ -1,5 +1,7 @@
-//! OpenID clients that others wrote, in other languages, use the provider as it is: discovery, a login through its page, refresh,
+//! OpenID clients that others wrote, in other languages and in Rust, use the provider as it is: discovery, a login through its page, refresh,
 //! client credentials, introspection, revocation.
+
+mod openidconnect;
 
 use std::{
     env,
@@ -18,13 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `program` with a script of ours and the URL of a provider that ends with it.
 async fn run(program: &str, script: &str, algorithm: Algorithm, variables: &[(&str, &Path)]) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
-    let issuer = format!("http://{}", listener.local_addr().expect("it is bound"));
     let tasks = Tasks::new();
-    let provider =
-        Provider::open(&config(&issuer, algorithm), &tasks).await.expect("the configuration is right");
-    let app = provider.router().into_make_service_with_connect_info::<SocketAddr>();
-    let server = tasks.spawn_detached(axum::serve(listener, app).into_future());
+    let issuer = serve(algorithm, &tasks).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign_clients").join(script);
     let mut command = Command::new(program);
     command.arg(&script).arg(&issuer).envs(variables.iter().copied());
@@ -32,11 +29,21 @@ async fn run(program: &str, script: &str, algorithm: Algorithm, variables: &[(&s
     let output = timeout(PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{} does not end", script.display()));
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask test` installs it"));
-    server.abort();
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{}: {}\n{text}", script.display(), output.status);
     assert!(text.ends_with("done\n"), "{text}");
+}
+
+/// A provider, until the runtime of the test ends; its URL.
+async fn serve(algorithm: Algorithm, tasks: &Tasks) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
+    let issuer = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let config = config(&issuer, algorithm);
+    let provider = Provider::open(&config, tasks).await.expect("the configuration is right");
+    let app = provider.router().into_make_service_with_connect_info::<SocketAddr>();
+    tasks.spawn_detached(axum::serve(listener, app).into_future());
+    issuer
 }
 
 /// What the scripts know too.
