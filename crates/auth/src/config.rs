@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::keys::{Hmac, Rsa};
 use crate::{
-    api_key,
+    api_key, certificate,
     fetch::{Url, wrong_url},
     introspection::{self, Tokens},
     outgoing,
@@ -36,6 +36,8 @@ pub struct Config {
     pub issuers: BTreeMap<String, Issuer>,
     /// Keys of programs that are no token of an issuer. None by default.
     pub api_keys: api_key::Config,
+    /// Whom the certificates of clients say that they are. Nobody by default.
+    pub certificates: certificate::Config,
     /// What calls to other services show for themselves.
     pub outgoing: outgoing::Config,
     /// How far the clocks of issuers may be wrong. Default 30 s, at most 5 min.
@@ -119,6 +121,7 @@ impl Default for Config {
             audience: Vec::new(),
             issuers: BTreeMap::new(),
             api_keys: api_key::Config::default(),
+            certificates: certificate::Config::default(),
             outgoing: outgoing::Config::default(),
             leeway: Duration::from_secs(30),
             max_token: ByteSize::from_kib(8),
@@ -224,7 +227,7 @@ impl Config {
     /// Whether there is no way at all to find out who somebody is.
     #[must_use]
     pub fn knows_nobody(&self) -> bool {
-        self.issuers.is_empty() && self.api_keys.is_empty()
+        self.issuers.is_empty() && self.api_keys.is_empty() && self.certificates.is_empty()
     }
 
     /// What is wrong, by its key within `auth`: what was expected.
@@ -277,6 +280,7 @@ impl Config {
             }
         }
         self.api_keys.wrong(&mut |key, expected| reject(format!("api_keys.{key}"), expected));
+        self.certificates.wrong(&mut |key, expected| reject(format!("certificates.{key}"), expected));
         self.outgoing.wrong(&mut |key, expected| reject(format!("outgoing.{key}"), expected));
         wrong
     }

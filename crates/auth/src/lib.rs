@@ -8,6 +8,7 @@
 //! | [`authenticate`] | the tower layer, for HTTP and gRPC, and the extractors of axum |
 //! | [`authorize`] | who may do what: [`Require`] on a route, [`Methods`] of gRPC, routes that are closed but for some |
 //! | [`api_key`] | keys of programs, hashed where they are kept |
+//! | [`certificate`] | clients known by their certificates, and tokens that are bound to one |
 //! | [`config`] | whose tokens are taken, and by which rules |
 //! | `issuer` | an OpenID provider of our own (feature `issuer`) |
 //! | `token` | one token: its form, header and claims |
@@ -43,6 +44,7 @@ pub mod api_key;
 pub mod authenticate;
 pub mod authorize;
 mod cache;
+pub mod certificate;
 mod client;
 mod clock;
 pub mod config;

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::certificate::Thumbprint;
+
 /// Who sent a request, as its token says. Cheap to clone.
 ///
 /// The [`authenticate`](crate::authenticate) layer puts it into the extensions of the request; it is an extractor of axum,
@@ -22,6 +24,8 @@ pub(crate) struct Identity {
     pub(crate) expires: f64,
     pub(crate) claims: Map<String, Value>,
     pub(crate) means: Means,
+    /// The certificate that its token is bound to: it is good with that alone.
+    pub(crate) bound: Option<Thumbprint>,
 }
 
 /// How somebody was authenticated.
@@ -32,6 +36,8 @@ pub enum Means {
     Bearer,
     /// By a key that is kept here ([`api_key`](crate::api_key)).
     ApiKey,
+    /// By the certificate of the connection ([`certificate`](crate::certificate)).
+    Certificate,
     /// By a bearer token that its issuer was asked about (RFC 7662).
     Introspection,
 }
@@ -43,6 +49,7 @@ impl Means {
         match self {
             Self::Bearer => "bearer",
             Self::ApiKey => "api_key",
+            Self::Certificate => "certificate",
             Self::Introspection => "introspection",
         }
     }
@@ -109,7 +116,8 @@ impl Principal {
         self.0.means
     }
 
-    /// Whether the token is bound to a key (`cnf`), which was not asked for since that is relaxed for its issuer.
+    /// Whether the token is bound to a key (`cnf`): the certificate of the connection, or one that was not asked for since that is
+    /// relaxed for its issuer.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.0.claims.contains_key("cnf")
@@ -134,6 +142,7 @@ impl Principal {
             expires,
             claims: Map::new(),
             means: Means::Bearer,
+            bound: None,
         }))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     api_key::ApiKeys,
     authenticate::answer::Challenges,
     cache::{Cache, Remembered},
+    certificate::{self, thumbprint},
     clock::Clock,
     config::{Issuer, Relaxation},
     fetch::{Http, Post},
@@ -42,6 +43,7 @@ struct Inner {
     /// In seconds.
     leeway: f64,
     api_keys: Option<ApiKeys>,
+    certificates: certificate::Config,
     max_token: usize,
     cache: Option<Cache<Verified>>,
     clock: Clock,
@@ -59,6 +61,14 @@ struct Trusted {
     keys: Keys,
     /// Its JWTs are not taken by their signature: it is asked about them.
     asked: Option<Arc<dyn Ask>>,
+}
+
+/// Whether who shows `certificate` may use the token that says who it is.
+fn is_proven(principal: &Principal, certificate: Option<&[u8]>) -> bool {
+    match &principal.0.bound {
+        None => true,
+        Some(bound) => certificate.is_some_and(|certificate| thumbprint(certificate) == *bound),
+    }
 }
 
 /// A token that was found good.
@@ -144,6 +154,7 @@ impl Verifier {
         let api_keys = api_keys.map_err(|(key, what)| Unusable { key: format!("api_keys.{key}"), what })?;
         Ok(Self(Arc::new(Inner {
             api_keys,
+            certificates: config.certificates.clone(),
             issuers,
             asked,
             leeway,
@@ -159,7 +170,15 @@ impl Verifier {
     /// Who sent `token`, if it was verified before and still holds. Allocates nothing, waits for nothing.
     #[must_use]
     pub fn known(&self, token: &str) -> Option<Principal> {
-        self.0.cache.as_ref()?.get(token, self.0.now(), |verified| verified.principal.clone())
+        self.known_with(token, None)
+    }
+
+    /// The same, of who shows `certificate` (DER) on the connection: tokens that are bound to it are good too.
+    #[must_use]
+    pub fn known_with(&self, token: &str, certificate: Option<&[u8]>) -> Option<Principal> {
+        let principal =
+            self.0.cache.as_ref()?.get(token, self.0.now(), |verified| verified.principal.clone())?;
+        is_proven(&principal, certificate).then_some(principal)
     }
 
     /// Verifies `token`: who sent it, or why it is refused. Waits for keys at most, and for those no longer than `wait` of the
@@ -171,10 +190,22 @@ impl Verifier {
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub async fn verify(&self, token: &str) -> Result<Principal, Refusal> {
-        match self.known(token) {
-            Some(principal) => Ok(principal),
-            None => self.0.verify(token).await,
+        self.verify_with(token, None).await
+    }
+
+    /// The same, of who shows `certificate` (DER) on the connection: tokens that are bound to it (RFC 8705 section 3.1) are good too.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    ///
+    /// # Cancel safety
+    /// As [`Verifier::verify`].
+    pub async fn verify_with(&self, token: &str, certificate: Option<&[u8]>) -> Result<Principal, Refusal> {
+        if let Some(principal) = self.known_with(token, certificate) {
+            return Ok(principal);
         }
+        let principal = self.0.verify(token).await?;
+        if is_proven(&principal, certificate) { Ok(principal) } else { Err(Refusal::SenderConstrained) }
     }
 
     /// Whose key it is ([`api_key`](crate::api_key)). Allocates nothing, waits for nothing.
@@ -186,6 +217,13 @@ impl Verifier {
             Some(keys) => keys.owner(key, self.0.now()),
             None => Err(Refusal::UnknownApiKey),
         }
+    }
+
+    /// Whose certificate (DER) it is, which was verified: of whom is configured ([`certificate`](crate::certificate)).
+    #[must_use]
+    pub fn certificate(&self, certificate: &[u8]) -> Option<Principal> {
+        let config = &self.0.certificates;
+        if config.is_empty() { None } else { certificate::owner(config, certificate) }
     }
 
     /// Where requests have their keys, if there are any.
@@ -272,6 +310,7 @@ impl Inner {
         issuer.check_header(&token.header)?;
         let expires = issuer.check_claims(&token.claims, self.now(), self.leeway)?;
         let key = issuer.signed_by(&token).await?;
+        let bound = token.claims.certificate.filter(|_| !issuer.relaxes(Relaxation::Cnf));
         let Claims { issuer: name, subject, client, scopes, all, .. } = token.claims;
         let principal = Principal(Arc::new(Identity {
             issuer: name,
@@ -282,6 +321,7 @@ impl Inner {
             expires,
             claims: all,
             means: Means::Bearer,
+            bound,
         }));
         if let Some(cache) = &self.cache {
             let verified = Verified { principal: principal.clone(), until: expires, key: Some(key) };
@@ -361,7 +401,8 @@ impl Trusted {
         if !claims.has_id && !self.relaxes(Relaxation::Jti) {
             return Err(Refusal::MissingTokenId);
         }
-        if claims.is_bound && !self.relaxes(Relaxation::Cnf) {
+        // A certificate is compared with that of each connection; of other keys nobody has brought proof.
+        if claims.is_bound && claims.certificate.is_none() && !self.relaxes(Relaxation::Cnf) {
             return Err(Refusal::SenderConstrained);
         }
         Ok(expires)

@@ -41,6 +41,7 @@ impl Keys {
                 expires: entry.expires.as_deref().and_then(date::seconds).unwrap_or(f64::INFINITY),
                 claims: Map::new(),
                 means: Means::ApiKey,
+                bound: None,
             };
             let known = Known { hash, principal: Principal(Arc::new(identity)) };
             if keys.insert(entry.prefix.clone(), known).is_some() {

@@ -50,10 +50,15 @@ impl<S: Service<Q>, Q> ResponseFuture<S, Q> {
         Self { state: State::Answered { answer: Some(answer) } }
     }
 
-    pub(super) fn verifying(verifier: Verifier, token: String, inner: S, request: Q) -> Self {
+    pub(super) fn verifying(
+        verifier: Verifier,
+        (token, certificate): (String, Option<Vec<u8>>),
+        inner: S,
+        request: Q,
+    ) -> Self {
         let verdict = {
             let verifier = verifier.clone();
-            Box::pin(async move { verifier.verify(&token).await })
+            Box::pin(async move { verifier.verify_with(&token, certificate.as_deref()).await })
         };
         Self { state: State::Verifying { verdict, verifier, waiting: Some((inner, request)) } }
     }

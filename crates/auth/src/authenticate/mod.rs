@@ -21,7 +21,7 @@ pub use self::{
     future::ResponseFuture,
     resource::metadata,
 };
-use crate::{Principal, Refusal, Verifier};
+use crate::{Principal, Refusal, Verifier, certificate};
 
 /// Layer of [`Authenticate`].
 #[derive(Debug, Clone)]
@@ -90,6 +90,13 @@ where
                     return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
                 }
             },
+            Err(Refusal::NoCredentials)
+                if let Some(principal) =
+                    certificate::of(&request).and_then(|own| self.verifier.certificate(own)) =>
+            {
+                request.extensions_mut().insert(principal);
+                return ResponseFuture::called(self.inner.call(request));
+            }
             Err(Refusal::NoCredentials) if self.is_optional => {
                 request.extensions_mut().insert(Anonymous(self.verifier.clone()));
                 return ResponseFuture::called(self.inner.call(request));
@@ -99,15 +106,16 @@ where
                 return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
             }
         };
-        if let Some(principal) = self.verifier.known(token) {
+        if let Some(principal) = self.verifier.known_with(token, certificate::of(&request)) {
             admit(&mut request, principal);
             return ResponseFuture::called(self.inner.call(request));
         }
         let token = token.to_owned();
+        let certificate = certificate::of(&request).map(ToOwned::to_owned);
         let clone = self.inner.clone();
         // What was readied goes with the request; the clone is not ready.
         let inner = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::verifying(self.verifier.clone(), token, inner, request)
+        ResponseFuture::verifying(self.verifier.clone(), (token, certificate), inner, request)
     }
 }
 

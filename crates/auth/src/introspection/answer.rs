@@ -76,7 +76,9 @@ impl Expected {
         if !has_subject && !relaxes(Relaxation::Sub) {
             return Err(Refusal::MissingSubject);
         }
-        if (claims.is_bound || !is_bearer) && !relaxes(Relaxation::Cnf) {
+        let bound = claims.certificate.filter(|_| !relaxes(Relaxation::Cnf));
+        let needs_proof = !is_bearer || (claims.is_bound && bound.is_none());
+        if needs_proof && !relaxes(Relaxation::Cnf) {
             return Err(Refusal::SenderConstrained);
         }
         let Claims { issuer, subject, client, scopes, expires, all, .. } = claims;
@@ -90,6 +92,7 @@ impl Expected {
             expires: expires.unwrap_or(until),
             claims: all,
             means: Means::Introspection,
+            bound,
         };
         Ok((Principal(Arc::new(identity)), until))
     }

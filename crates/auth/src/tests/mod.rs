@@ -2,11 +2,13 @@
 
 mod accepted;
 mod authorize;
+#[cfg(feature = "tls")]
+mod certified;
 mod introspected;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only followed over `https`"))]
 pub(crate) mod issuer;
-// Its issuer has an `https` URL.
 mod keyed;
+// Its issuer has an `https` URL.
 #[cfg(feature = "tls")]
 mod keys;
 mod layer;

@@ -2,6 +2,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Refusal,
+    certificate::{self, Thumbprint},
     json::{self, Fault},
 };
 
@@ -21,7 +22,9 @@ pub(crate) struct Claims {
     pub(crate) subject: Option<String>,
     pub(crate) client: Option<String>,
     pub(crate) has_id: bool,
+    /// Whether there is a `cnf`, and the certificate that it is, if it is one and nothing else.
     pub(crate) is_bound: bool,
+    pub(crate) certificate: Option<Thumbprint>,
     pub(crate) scopes: Vec<String>,
     pub(crate) all: Map<String, Value>,
 }
@@ -63,6 +66,7 @@ impl Claims {
             client,
             has_id: text(&all, "jti")?.is_some(),
             is_bound: all.contains_key("cnf"),
+            certificate: all.get("cnf").and_then(certificate::bound_to),
             scopes,
             all,
         })
