@@ -74,13 +74,16 @@ pub struct Issuer {
     pub secret: Option<Secret>,
     /// With which HMAC. Default `HS256`.
     pub secret_algorithm: Hmac,
+    /// The service of this system that the issuer is, by its name: it is asked for metadata and keys as services call each other,
+    /// wherever it is, and of its URLs the paths count alone. Default: none, URLs are followed.
+    pub service: Option<String>,
     /// Whether keys are also fetched without TLS from another machine. Default: false.
     pub allow_http: bool,
     /// Who may sign the certificate of the issuer, PEM. Default: the authorities of the platform.
     pub ca_file: Option<PathBuf>,
     /// Keys are fetched anew within this time, earlier where the issuer says so. Default 5 min.
     pub refresh: Duration,
-    /// At most one fetch begins within this time, whoever wants which key. Default 1 s: within `wait`, so that a key that
+    /// At most one fetch begins within this time, once there are keys, whoever wants which one. Default 1 s: within `wait`, so that a key that
     /// appears without notice is found in time.
     pub cool_down: Duration,
     /// So long keys are used that can't be fetched anew. Default 24 h.
@@ -143,6 +146,7 @@ impl Default for Issuer {
             jwks_url: None,
             secret: None,
             secret_algorithm: Hmac::default(),
+            service: None,
             allow_http: false,
             ca_file: None,
             refresh: Duration::from_secs(300),
@@ -188,6 +192,18 @@ impl Issuer {
     pub fn with_introspection(mut self, introspection: introspection::Config) -> Self {
         self.introspection = Some(introspection);
         self
+    }
+
+    /// With metadata and keys from the service of this name.
+    #[must_use]
+    pub fn at_service(mut self, service: impl Into<String>) -> Self {
+        self.service = Some(service.into());
+        self
+    }
+
+    /// Whether its URLs may be without TLS: those of a service are not followed.
+    pub(crate) fn allows_http(&self) -> bool {
+        self.allow_http || self.service.is_some()
     }
 
     /// Whether its tokens are not taken by their signatures.
@@ -318,10 +334,10 @@ impl Issuer {
             reject("secret", &format!("at least {least} bytes"));
         }
         if let Some(url) = &self.jwks_url {
-            wrong_url("jwks_url", url, self.allow_http, reject);
+            wrong_url("jwks_url", url, self.allows_http(), reject);
         } else if !self.issuer.is_empty() && !self.has_no_keys() && !sources.iter().any(|(_, is_set)| *is_set)
         {
-            wrong_url("issuer", &self.issuer, self.allow_http, reject);
+            wrong_url("issuer", &self.issuer, self.allows_http(), reject);
         }
         for (key, value) in [
             ("refresh", self.refresh),

@@ -67,6 +67,7 @@ pub use self::{
     authenticate::{AuthenticateLayer, Claims},
     authorize::{Methods, Require},
     config::{Config, Hmac, Issuer, Relaxation, Rsa},
+    fetch::{Answered, Services},
     outgoing::Outgoing,
     principal::{Means, Principal, UnexpectedClaims},
     refusal::Refusal,

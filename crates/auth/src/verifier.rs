@@ -23,7 +23,7 @@ use crate::{
     certificate::{self, thumbprint},
     clock::Clock,
     config::{Issuer, Relaxation},
-    fetch::{Http, Post},
+    fetch::{Http, Named, Post, Services},
     introspection::{self, Ask, Introspection},
     keys::{Key, Keys, NotFound},
     principal::{Identity, Means},
@@ -108,7 +108,37 @@ impl Verifier {
     /// # Cancel safety
     /// Nothing is left behind when it is dropped.
     pub async fn open(config: &Config, tasks: &Tasks) -> Result<Self, Unusable> {
-        let fetch = |issuer: &Issuer| Http::new(tasks.clone(), issuer.timeout.get(), issuer.ca_file.clone());
+        Self::open_in(config, tasks, None).await
+    }
+
+    /// As [`open`](Self::open), in a system where issuers may be `services` (see [`Issuer::service`]).
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when it is dropped.
+    pub async fn open_among(
+        config: &Config,
+        tasks: &Tasks,
+        services: Arc<dyn Services>,
+    ) -> Result<Self, Unusable> {
+        Self::open_in(config, tasks, Some(&services)).await
+    }
+
+    async fn open_in(
+        config: &Config,
+        tasks: &Tasks,
+        services: Option<&Arc<dyn Services>>,
+    ) -> Result<Self, Unusable> {
+        let named = |issuer: &Issuer| Named::new(issuer.service.as_ref(), services);
+        for (name, issuer) in &config.issuers {
+            named(issuer).map_err(|what| Unusable { key: format!("issuers.{name}.service"), what })?;
+        }
+        let fetch = |issuer: &Issuer| {
+            let http = Http::new(tasks.clone(), issuer.timeout.get(), issuer.ca_file.clone());
+            http.by_name(named(issuer).ok().flatten())
+        };
         Self::open_with(config, tasks, Clock::System, fetch).await
     }
 

@@ -136,7 +136,7 @@ impl<P: Post> Endpoint<P> {
             }
             (None, None) => return Err("client_secret"),
         };
-        Ok(Self { fetch, member, place, allow_http: registration.allow_http, client, proof, clock })
+        Ok(Self { fetch, member, place, allow_http: registration.allows_http(), client, proof, clock })
     }
 
     /// Asks by these parameters. Bounded by what fetches.

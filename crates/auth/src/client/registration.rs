@@ -25,6 +25,9 @@ pub struct Registration {
     pub private_key_file: Option<PathBuf>,
     /// The `kid` of that key. Default: none is sent.
     pub key_id: Option<String>,
+    /// The service of this system that the issuer is, by its name: it is asked as services call each other, wherever it is, and of
+    /// its URLs the paths count alone. Default: none, URLs are followed.
+    pub service: Option<String>,
     /// Whether tokens are also fetched without TLS from another machine. Default: false.
     pub allow_http: bool,
     /// Who may sign the certificate of the issuer, PEM. Default: the authorities of the platform.
@@ -42,6 +45,7 @@ impl Default for Registration {
             client_secret: None,
             private_key_file: None,
             key_id: None,
+            service: None,
             allow_http: false,
             ca_file: None,
             timeout: Duration::from_secs(5),
@@ -70,6 +74,18 @@ impl Registration {
         self
     }
 
+    /// With tokens from the service of this name.
+    #[must_use]
+    pub fn at_service(mut self, service: impl Into<String>) -> Self {
+        self.service = Some(service.into());
+        self
+    }
+
+    /// Whether its URLs may be without TLS: those of a service are not followed.
+    pub(crate) fn allows_http(&self) -> bool {
+        self.allow_http || self.service.is_some()
+    }
+
     pub(crate) fn wrong(&self, reject: &mut impl FnMut(&str, &str)) {
         if self.client_id.is_empty() {
             reject("client_id", "the name that the issuer knows the client by");
@@ -83,8 +99,8 @@ impl Registration {
             reject("timeout", "100ms to 1m");
         }
         match (&self.token_endpoint, &self.issuer) {
-            (Some(url), _) => wrong_url("token_endpoint", url, self.allow_http, reject),
-            (None, Some(url)) => wrong_url("issuer", url, self.allow_http, reject),
+            (Some(url), _) => wrong_url("token_endpoint", url, self.allows_http(), reject),
+            (None, Some(url)) => wrong_url("issuer", url, self.allows_http(), reject),
             (None, None) => reject("issuer", "the issuer, such as `https://id.example`, or `token_endpoint`"),
         }
     }

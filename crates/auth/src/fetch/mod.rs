@@ -3,6 +3,7 @@
 mod connect;
 mod kept;
 mod metadata;
+mod named;
 mod url;
 
 use std::{fmt, future::Future, path::PathBuf, time::Duration};
@@ -14,8 +15,10 @@ use hyper::body::Incoming;
 use mainstay_core::{error::Report, task::Tasks};
 
 use self::kept::{Connection, Kept};
+pub use self::named::{Answered, Services};
 pub(crate) use self::{
     metadata::endpoint,
+    named::Named,
     url::{Url, wrong_url},
 };
 
@@ -80,6 +83,8 @@ pub(crate) struct Http {
     ca_file: Option<PathBuf>,
     /// Connections on which the next form can be posted.
     kept: Kept,
+    /// The service that is asked, whatever the URL says but for its path.
+    named: Option<Named>,
 }
 
 impl Fetch for Http {
@@ -90,8 +95,15 @@ impl Fetch for Http {
             let headers = request.headers_mut();
             let accepted = HeaderValue::from_static("application/json, application/jwk-set+json");
             headers.insert(header::ACCEPT, accepted);
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            let (_connection, head, body) = self.exchange(url, None, request, MOST).await?;
+            let (head, body) = match &self.named {
+                Some(named) => named.exchange(url, request, MOST).await?,
+                None => {
+                    let close = HeaderValue::from_static("close");
+                    request.headers_mut().insert(header::CONNECTION, close);
+                    let (_connection, head, body) = self.exchange(url, None, request, MOST).await?;
+                    (head, body)
+                }
+            };
             // Redirections are not followed: whoever can redirect could say where keys come from.
             if head.status != StatusCode::OK {
                 return Err(Failure::new(format_args!("{url}: the answer is {}", head.status)));
@@ -121,6 +133,10 @@ impl Post for Http {
                 if let Some(authorization) = authorization {
                     headers.insert(header::AUTHORIZATION, authorization.clone());
                 }
+                if let Some(named) = &self.named {
+                    let (head, body) = named.exchange(url, request, MOST_OF_FORM).await?;
+                    return Ok(Reply { status: head.status, body });
+                }
                 let was_kept = kept.is_some();
                 match self.exchange(url, kept.take(), request, MOST_OF_FORM).await {
                     Ok((connection, head, body)) => {
@@ -139,7 +155,13 @@ impl Post for Http {
 
 impl Http {
     pub(crate) fn new(tasks: Tasks, timeout: Duration, ca_file: Option<PathBuf>) -> Self {
-        Self { tasks, timeout, ca_file, kept: Kept::default() }
+        Self { tasks, timeout, ca_file, kept: Kept::default(), named: None }
+    }
+
+    /// Asks this service, if there is one.
+    #[must_use]
+    pub(crate) fn by_name(self, named: Option<Named>) -> Self {
+        Self { named, ..self }
     }
 
     async fn bounded<T>(
@@ -153,8 +175,8 @@ impl Http {
         }
     }
 
-    fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut request = Request::new(Full::new(body));
+    fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Bytes>, Failure> {
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = url.path().parse().map_err(Failure::new)?;
         let headers = request.headers_mut();
@@ -168,7 +190,7 @@ impl Http {
         &self,
         url: &Url,
         kept: Option<Connection>,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
         most: usize,
     ) -> Result<(Connection, http::response::Parts, Bytes), Failure> {
         let mut connection = match kept {
@@ -176,7 +198,7 @@ impl Http {
             None => Connection::open(url, self.ca_file.as_deref(), &self.tasks).await?,
         };
         let answer: Response<Incoming> = connection
-            .send(request)
+            .send(request.map(Full::new))
             .await
             .map_err(|error| Failure::of(&format!("{url}: the request"), &error))?;
         let (head, body) = answer.into_parts();

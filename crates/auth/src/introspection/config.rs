@@ -89,6 +89,7 @@ impl Config {
         registration.client_secret.clone_from(&self.client_secret);
         registration.private_key_file.clone_from(&self.private_key_file);
         registration.key_id.clone_from(&self.key_id);
+        registration.service.clone_from(&issuer.service);
         registration.allow_http = issuer.allow_http;
         registration.ca_file.clone_from(&issuer.ca_file);
         registration.timeout = issuer.timeout;

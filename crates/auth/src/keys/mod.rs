@@ -107,7 +107,7 @@ impl Keys {
             fetch,
             place,
             issuer: issuer.issuer.clone(),
-            allow_http: issuer.allow_http,
+            allow_http: issuer.allows_http(),
             rsa,
             timing: Timing::of(issuer),
         };

@@ -11,6 +11,9 @@ use crate::{
     fetch::{self, Document, Failure, Fetch, Url},
 };
 
+/// The first pause after a failure, while no key is known.
+const EAGER: Duration = Duration::from_millis(100);
+
 /// Keeps the keys of an issuer current.
 pub(super) struct Remote<F> {
     pub(super) shared: Arc<Shared>,
@@ -36,7 +39,7 @@ pub(super) enum Place {
 pub(super) struct Timing {
     /// Keys are fetched anew within this time, or earlier where the issuer says so.
     pub(super) refresh: Duration,
-    /// No two fetches begin within this time.
+    /// No two fetches begin within this time, once there are keys.
     pub(super) cool_down: Duration,
     /// So long keys are used that could not be fetched anew.
     pub(super) stale_limit: Duration,
@@ -57,10 +60,11 @@ impl Timing {
         lifetime.mul_f64(0.7 + 0.2 * fastrand::f64()).max(self.cool_down)
     }
 
-    /// More and more seldom.
-    fn after_failure(&self, failures: u32) -> Duration {
-        let factor = 1 << failures.min(6);
-        (self.cool_down * factor).min(self.refresh.max(self.cool_down)).mul_f64(1.0 + 0.2 * fastrand::f64())
+    /// More and more seldom. Sooner while there are no keys at all, since nobody is let in: the issuer may just be starting too.
+    fn after_failure(&self, failures: u32, has_keys: bool) -> Duration {
+        let first = if has_keys { self.cool_down } else { EAGER.min(self.cool_down) };
+        let pause = first.saturating_mul(1 << failures.min(10)).min(64 * self.cool_down);
+        pause.min(self.refresh.max(self.cool_down)).mul_f64(1.0 + 0.2 * fastrand::f64())
     }
 }
 
@@ -72,7 +76,7 @@ impl<F: Fetch> Remote<F> {
             // Whoever asked so far waits for this one.
             let _ = pin!(self.shared.wanted.notified()).enable();
             let begun = Instant::now();
-            let next = begun + self.timing.cool_down;
+            let mut next = begun + self.timing.cool_down;
             self.shared.progress.send_modify(|progress| {
                 progress.begun += 1;
                 progress.next = Some(next);
@@ -84,14 +88,21 @@ impl<F: Fetch> Remote<F> {
                 }
                 Err(Failure(error)) => {
                     self.failed(&error, fetched);
-                    let due = begun + self.timing.after_failure(failures);
+                    let has_keys = !self.shared.current.load().is_empty();
+                    let due = begun + self.timing.after_failure(failures, has_keys);
                     failures += 1;
+                    if !has_keys {
+                        next = next.min(due);
+                    }
                     // The last try is made when they become too old.
                     let end = fetched + self.timing.stale_limit;
                     if end > begun { due.min(end.max(next)) } else { due }
                 }
             };
-            self.shared.progress.send_modify(|progress| progress.ended = progress.begun);
+            self.shared.progress.send_modify(|progress| {
+                progress.ended = progress.begun;
+                progress.next = Some(next);
+            });
             tokio::select! {
                 () = tokio::time::sleep_until(due.max(next)) => {}
                 () = self.shared.wanted.notified() => tokio::time::sleep_until(next).await,

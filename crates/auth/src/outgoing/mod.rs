@@ -33,7 +33,7 @@ pub use crate::client::Registration;
 use crate::{
     client::{Endpoint, Failed},
     clock::Clock,
-    fetch::{Http, Post},
+    fetch::{Http, Named, Post, Services},
     verifier::Unusable,
 };
 
@@ -67,8 +67,30 @@ impl Outgoing {
     /// # Errors
     /// [`Unusable`] for the first value that can't be used.
     pub fn open(config: &Config, tasks: &Tasks) -> Result<Self, Unusable> {
+        Self::open_in(config, tasks, None)
+    }
+
+    /// As [`open`](Self::open), in a system where issuers may be `services` (see [`Registration::service`]).
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_among(config: &Config, tasks: &Tasks, services: Arc<dyn Services>) -> Result<Self, Unusable> {
+        Self::open_in(config, tasks, Some(&services))
+    }
+
+    fn open_in(
+        config: &Config,
+        tasks: &Tasks,
+        services: Option<&Arc<dyn Services>>,
+    ) -> Result<Self, Unusable> {
+        let named = |registration: &Registration| Named::new(registration.service.as_ref(), services);
+        let single = config.clients.iter().map(|(name, client)| (format!("clients.{name}"), client));
+        for (of, client) in config.client.iter().map(|client| ("client".to_owned(), client)).chain(single) {
+            named(client).map_err(|what| Unusable { key: format!("outgoing.{of}.service"), what })?;
+        }
         let fetch = |registration: &Registration| {
-            Http::new(tasks.clone(), registration.timeout.get(), registration.ca_file.clone())
+            let http = Http::new(tasks.clone(), registration.timeout.get(), registration.ca_file.clone());
+            http.by_name(named(registration).ok().flatten())
         };
         Ok(Self(Arc::new(Issuers::open(config, tasks, Clock::System, fetch)?)))
     }

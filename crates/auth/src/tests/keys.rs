@@ -10,7 +10,10 @@ use super::{
     issuer::{KEYS, OAUTH, OPENID},
     *,
 };
-use crate::fetch::{Fetch as _, Http, Url};
+use crate::{
+    Answered, Services,
+    fetch::{Fetch as _, Http, Url},
+};
 
 const DAY: u64 = 24 * 3600;
 
@@ -406,4 +409,55 @@ async fn keys_of_an_issuer_on_loopback_are_fetched_over_http_by_the_clock_of_the
     assert_eq!(accepted(&verifier, &token).await.subject(), Some("alice"));
     let expired = key.token_with(|_, claims| claims["exp"] = json!(1_700_000_000));
     assert_eq!(refusal(&verifier, &expired).await, Refusal::Expired);
+}
+
+/// The service `identity`, which serves what an issuer does at the path of its URL.
+struct Identity(Signer);
+
+impl Services for Identity {
+    fn send(&self, service: &str, request: http::Request<bytes::Bytes>, most: usize) -> Answered {
+        assert_eq!((service, most), ("identity", 512 << 10));
+        let body = match request.uri().path() {
+            "/id/.well-known/openid-configuration" => {
+                // Nobody listens there.
+                let keys = "http://203.0.113.1/id/keys";
+                json!({"issuer": "http://203.0.113.1/id", "jwks_uri": keys}).to_string()
+            }
+            "/id/keys" => jwks(&[&self.0]),
+            other => panic!("asked for {other}"),
+        };
+        Box::pin(async { Ok(http::Response::new(body.into())) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_is_a_service_is_asked_by_its_name() {
+    let signer = signer("1");
+    let issuer = Issuer::new("http://203.0.113.1/id").at_service("identity");
+    let config = config(issuer);
+    let unusable = Verifier::open(&config, &Tasks::new()).await.unwrap_err();
+    assert_eq!(unusable.key, "issuers.main.service");
+    let identity = std::sync::Arc::new(Identity(signer.clone()));
+    let verifier = Verifier::open_among(&config, &Tasks::new(), identity).await.unwrap();
+    // It goes by the clock of the system.
+    let token = signer.token_with(|_, claims| {
+        claims["iss"] = json!("http://203.0.113.1/id");
+        claims["iat"] = json!(NOW - 10 * 365 * DAY);
+        claims["exp"] = json!(NOW + 100 * 365 * DAY);
+    });
+    assert!(verifier.verify(&token).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_no_key_is_known_at_all_the_issuer_is_asked_soon_again() {
+    let key = signer("1");
+    let script = Script::of(&[&key]);
+    script.is_down(true);
+    let verifier = with(&script, Issuer::new(ISSUER)).await;
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    script.is_down(false);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = Instant::now();
+    assert!(verifier.verify(&key.token()).await.is_ok());
+    assert_eq!(before, Instant::now(), "it was there already");
 }
