@@ -126,11 +126,11 @@ impl Plan {
         let ambient = Ambient::new(lifecycle.drain()).with(client.clone());
         let (panics, health) = (Panics::default(), lifecycle.health().clone());
         #[cfg(feature = "auth")]
-        let verifier = auth::open(&settings, loaded, &tasks).await?;
+        let verifier = auth::open(&settings, loaded, &tasks, &client).await?;
         #[cfg(feature = "auth")]
         let ambient = auth::tell(verifier.as_ref(), ambient);
         #[cfg(feature = "auth")]
-        let outgoing = auth::outgoing(&settings, &tasks)?;
+        let outgoing = auth::outgoing(&settings, &tasks, &client)?;
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());

@@ -121,9 +121,9 @@ impl Verifier {
     pub async fn open_among(
         config: &Config,
         tasks: &Tasks,
-        services: Arc<dyn Services>,
+        services: &Arc<dyn Services>,
     ) -> Result<Self, Unusable> {
-        Self::open_in(config, tasks, Some(&services)).await
+        Self::open_in(config, tasks, Some(services)).await
     }
 
     async fn open_in(

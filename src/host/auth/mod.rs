@@ -1,9 +1,13 @@
 //! Who calls: one verifier for all stacks of a process.
 
+mod named;
 mod outgoing;
 
+use std::sync::Arc;
+
 use axum::Router;
-use mainstay_auth::{Verifier, authenticate::metadata, authorize::Open};
+use mainstay_auth::{Services, Verifier, authenticate::metadata, authorize::Open};
+use mainstay_client::Client;
 use mainstay_core::{config::Loaded, context::Ambient, task::Tasks};
 
 pub(super) use self::outgoing::{calling, outgoing};
@@ -15,9 +19,10 @@ pub(super) async fn open(
     settings: &Settings,
     loaded: &Loaded,
     tasks: &Tasks,
+    client: &Client,
 ) -> Result<Option<Verifier>, HostError> {
     if !settings.auth.knows_nobody() {
-        return Ok(Some(Verifier::open(&settings.auth, tasks).await?));
+        return Ok(Some(Verifier::open_among(&settings.auth, tasks, &services(client)).await?));
     }
     if loaded.profile() == "dev" {
         tracing::warn!(
@@ -27,6 +32,11 @@ pub(super) async fn open(
         tracing::info!("nobody is authenticated, every route is open: auth.required is false");
     }
     Ok(None)
+}
+
+/// Issuers may be services of the same system.
+fn services(client: &Client) -> Arc<dyn Services> {
+    Arc::new(named::ByName(client.clone()))
 }
 
 /// `ambient` with what layers and handlers have to know of it.

@@ -243,3 +243,40 @@ async fn refusals_are_metrics() {
     assert_eq!(of("insufficient_scope"), "1");
     running.stop().await.unwrap();
 }
+
+/// An identity provider and a service that takes its tokens, both of one process.
+#[cfg(feature = "issuer")]
+#[tokio::test]
+async fn an_issuer_may_be_a_service_of_the_same_process() {
+    use mainstay_auth::issuer;
+
+    for in_process in ["call", "wire"] {
+        // Nobody listens there: what counts is the name of the service.
+        let url = "http://127.0.0.1:1/id";
+        let web = issuer::Client::with_secret("a secret for the tests")
+            .with_grants([issuer::Grant::ClientCredentials])
+            .with_scopes(["orders:write"])
+            .with_audiences(["orders"]);
+        let config = issuer::Config::new(url).with_client("web", web);
+        let provider = issuer::Provider::open(&config, &mainstay_core::task::Tasks::new()).await.unwrap();
+        let identity = Service::new("identity").public_http(provider.router());
+        let host =
+            bare().service(orders()).service(identity).set("drain.delay=0s").set("auth.audience=orders");
+        let host =
+            host.set(format!("auth.issuers.main.issuer={url}")).set("auth.issuers.main.service=identity");
+        let running = host.set(format!("host.in_process={in_process}")).start().await.unwrap();
+        let request = running.client().post("http://identity/id/token");
+        let form = "grant_type=client_credentials&scope=orders:write&client_id=web";
+        let basic = "Basic d2ViOmElMjBzZWNyZXQlMjBmb3IlMjB0aGUlMjB0ZXN0cw==";
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.header("authorization", basic).body(form).send().await.unwrap();
+        let issued: Value = answer.json().await.unwrap();
+        let token = issued["access_token"].as_str().unwrap_or_else(|| panic!("{issued}"));
+        let url = "http://orders/orders";
+        let status = ask(running.client(), Method::POST, url, None).await.status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let answer = ask(running.client(), Method::POST, url, Some(token)).await;
+        assert_eq!((answer.status(), answer.text().await.unwrap().as_str()), (StatusCode::OK, "web"));
+        running.stop().await.unwrap();
+    }
+}

@@ -74,8 +74,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub fn open_among(config: &Config, tasks: &Tasks, services: Arc<dyn Services>) -> Result<Self, Unusable> {
-        Self::open_in(config, tasks, Some(&services))
+    pub fn open_among(
+        config: &Config,
+        tasks: &Tasks,
+        services: &Arc<dyn Services>,
+    ) -> Result<Self, Unusable> {
+        Self::open_in(config, tasks, Some(services))
     }
 
     fn open_in(

@@ -437,8 +437,8 @@ async fn an_issuer_that_is_a_service_is_asked_by_its_name() {
     let config = config(issuer);
     let unusable = Verifier::open(&config, &Tasks::new()).await.unwrap_err();
     assert_eq!(unusable.key, "issuers.main.service");
-    let identity = std::sync::Arc::new(Identity(signer.clone()));
-    let verifier = Verifier::open_among(&config, &Tasks::new(), identity).await.unwrap();
+    let identity: std::sync::Arc<dyn Services> = std::sync::Arc::new(Identity(signer.clone()));
+    let verifier = Verifier::open_among(&config, &Tasks::new(), &identity).await.unwrap();
     // It goes by the clock of the system.
     let token = signer.token_with(|_, claims| {
         claims["iss"] = json!("http://203.0.113.1/id");

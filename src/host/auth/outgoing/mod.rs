@@ -9,12 +9,16 @@ use mainstay_discovery::ServiceName;
 use crate::{Settings, host::HostError};
 
 /// What has tokens for calls; `None` where no call shows any.
-pub(in crate::host) fn outgoing(settings: &Settings, tasks: &Tasks) -> Result<Option<Outgoing>, HostError> {
+pub(in crate::host) fn outgoing(
+    settings: &Settings,
+    tasks: &Tasks,
+    client: &Client,
+) -> Result<Option<Outgoing>, HostError> {
     let config = &settings.auth.outgoing;
     if config.targets.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Outgoing::open(config, tasks)?))
+    Ok(Some(Outgoing::open_among(config, tasks, &super::services(client))?))
 }
 
 /// `client` as the service `name` has it: with the tokens that it is known by.
