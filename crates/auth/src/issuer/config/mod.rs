@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use mainstay_core::config::{Duration, Findings, Secret, Section};
+use mainstay_core::config::{Duration, Findings, Section};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::uri::{is_absolute, is_redirection_to};
@@ -35,9 +35,6 @@ pub struct Config {
     pub clients: BTreeMap<String, Client>,
     /// `[users.NAME]`: people who may log in. None by default.
     pub users: BTreeMap<String, User>,
-    /// Where grants, sessions, keys, and further users and clients are kept: `sqlite:PATH` (feature `issuer-sqlite`) or
-    /// `postgres://…` (feature `issuer-postgres`). Default: in memory, so that people log in again after a restart. Secret.
-    pub store: Option<Secret>,
     /// How long access and ID tokens are good for. Default 10 min; 10 s to 24 h.
     pub token: Duration,
     /// How long a refresh token is good for if it is not used. Default 14 days; 1 min to 1 year.
@@ -61,8 +58,8 @@ pub struct Config {
 pub struct Keys {
     /// What new keys are for. Default `ES256`.
     pub algorithm: Algorithm,
-    /// Where they are kept, readable for this user alone, by one process. Default: in `store`, which may be memory: then tokens end
-    /// with the process.
+    /// Where they are kept, readable for this user alone, by one process. Default: in memory: then tokens end with the
+    /// process.
     pub file: Option<PathBuf>,
     /// How long one signs. Default 30 days; 1 min to 10 years.
     pub rotation: Duration,
@@ -101,7 +98,6 @@ impl Default for Config {
             keys: Keys::default(),
             clients: BTreeMap::new(),
             users: BTreeMap::new(),
-            store: None,
             token: Duration::from_secs(600),
             refresh: Duration::from_secs(14 * DAY),
             session: Duration::from_secs(12 * 3600),

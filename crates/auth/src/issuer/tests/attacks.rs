@@ -158,6 +158,42 @@ async fn whoever_tries_passwords_has_to_wait_and_learns_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_tries_many_users_from_one_address_has_to_wait() {
+    let provider = opened(&Config { failures_of_address: 3, ..people() }).await;
+    let browser = Browser::new(&provider);
+    let url = request(&[]);
+    let page = browser.get(&url).await;
+    let token = form_token(&page);
+    let attempt = async |address: &str, login: &str, password: &str| {
+        let fields =
+            [("form_token", token.as_str()), ("login", login), ("password", password), ("action", "login")];
+        let mut request = posted(&url, &fields);
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        request.extensions_mut().insert(axum::extract::ConnectInfo(address));
+        browser.send(request).await.status
+    };
+    for number in 0..3 {
+        let login = format!("user{number}");
+        assert_eq!(attempt("192.0.2.1:1000", &login, "a wrong one").await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(attempt("192.0.2.1:2000", "ada", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(attempt("192.0.2.2:1000", "ada", PASSWORD).await, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_end_is_not_waited_for() {
+    let provider = opened(&people()).await;
+    let began = tokio::time::Instant::now();
+    for path in ["/token", "/introspect", "/revoke"] {
+        let mut request = posted(path, &[]);
+        *request.body_mut() =
+            Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+        assert_eq!(provider.ask(request).await.refusal(), (400, "invalid_request".to_owned()));
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test]
 async fn what_is_remembered_can_not_be_used_by_who_reads_it() {
     let provider = opened(&people()).await;
     let browser = Browser::new(&provider);

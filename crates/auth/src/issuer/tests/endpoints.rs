@@ -178,12 +178,13 @@ fn exchanging(name: &str, audiences: &[&str]) -> (String, Client) {
     )
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_service_exchanges_the_token_it_was_called_with() {
     let mut config = people();
     config.clients.extend([exchanging("stock", &["prices"]), exchanging("prices", &["taxes"])]);
     let provider = opened(&config).await;
     let called_with = login(&provider).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
     let exchange = async |client: &str, token: &str, more: &[(&str, &str)]| {
         let fields =
             [&[EXCHANGE, ("subject_token", token), ("subject_token_type", ACCESS_TOKEN)], more].concat();
@@ -201,9 +202,12 @@ async fn a_service_exchanges_the_token_it_was_called_with() {
         ("act", json!({"sub": "stock"})),
         ("roles", json!(["clerk"])),
         ("auth_time", json!(NOW)),
+        // No longer than what it comes from.
+        ("exp", json!(NOW + 600)),
     ] {
         assert_eq!(claims[name], value, "{name}");
     }
+    assert_eq!(first.json()["expires_in"], 500);
     let second = exchange("prices", &first.text("access_token"), &[]).await;
     let act = provider.claims(&second.text("access_token"))["act"].clone();
     assert_eq!(act, json!({"sub": "prices", "act": {"sub": "stock"}}));

@@ -16,6 +16,7 @@ pub(super) fn answer(provider: &Provider, client: &Client, form: &Form) -> Resul
         roles: &client.config.roles,
         grant: None,
         authenticated: None,
+        until: None,
         actor: None,
     })
 }

@@ -66,6 +66,8 @@ pub(super) async fn answer(provider: &Provider, client: &Client, form: &Form) ->
         // Ends with what the token that it came from was issued under.
         grant: text_of("jti").and_then(|id| Some(id.split_once('.')?.0)),
         authenticated: subject.get("auth_time").and_then(Value::as_u64),
+        // Or two services could keep a token alive between them.
+        until: subject.get("exp").and_then(Value::as_u64),
         actor: Some(actor),
     })?;
     answer.issued_token_type = Some(ACCESS_TOKEN);

@@ -22,6 +22,8 @@ pub(in crate::issuer) struct Access<'a> {
     pub(in crate::issuer) grant: Option<&'a str>,
     /// When somebody logged in.
     pub(in crate::issuer) authenticated: Option<u64>,
+    /// It ends no later than what it comes from.
+    pub(in crate::issuer) until: Option<u64>,
     /// Who acts for the subject (RFC 8693 section 4.1).
     pub(in crate::issuer) actor: Option<Value>,
 }
@@ -45,7 +47,8 @@ pub(in crate::issuer) struct Answer {
 impl Provider {
     /// With an access token, and no other yet.
     pub(in crate::issuer) fn answer(&self, access: &Access<'_>) -> Result<Answer, Refused> {
-        let (now, lasts) = (self.now(), self.0.config.token.as_secs());
+        let now = self.now();
+        let until = (now + self.0.config.token.as_secs()).min(access.until.unwrap_or(u64::MAX));
         let random = secret::random()?;
         // So that whoever is asked finds the grant again.
         let id = access.grant.map_or_else(|| random.clone(), |grant| format!("{grant}.{random}"));
@@ -60,7 +63,7 @@ impl Provider {
         };
         let mut claims = json!({
             "iss": self.issuer(), "sub": access.subject, "aud": audience, "client_id": access.client,
-            "iat": now, "exp": now + lasts, "jti": id,
+            "iat": now, "exp": until, "jti": id,
         });
         let scope = access.scopes.join(" ");
         if !scope.is_empty() {
@@ -78,7 +81,7 @@ impl Provider {
         Ok(Answer {
             access_token: self.signed("at+jwt", &claims)?,
             token_type: "Bearer",
-            expires_in: lasts,
+            expires_in: until.saturating_sub(now),
             scope,
             id_token: None,
             refresh_token: None,
@@ -107,6 +110,7 @@ impl Provider {
             roles: &user.config.roles,
             grant: Some(grant),
             authenticated: Some(granted.authenticated),
+            until: None,
             actor: None,
         })?;
         if granted.scopes.iter().any(|scope| scope == "openid") {
