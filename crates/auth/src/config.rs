@@ -46,6 +46,9 @@ pub struct Config {
     pub max_token: ByteSize,
     /// So many verified tokens are remembered; 0 for none. Default 8192, at most 1048576.
     pub cache: usize,
+    /// `[auth.policy]`: who may do what.
+    #[cfg(feature = "policy")]
+    pub policy: crate::policy::Config,
 }
 
 /// `[auth.issuers.NAME]`. Keys come from one of `jwks`, `jwks_file`, `jwks_url` and `secret`; else from where the metadata of
@@ -129,6 +132,8 @@ impl Default for Config {
             leeway: Duration::from_secs(30),
             max_token: ByteSize::from_kib(8),
             cache: 8192,
+            #[cfg(feature = "policy")]
+            policy: crate::policy::Config::default(),
         }
     }
 }
@@ -267,6 +272,10 @@ impl Config {
                 "resource".to_owned(),
                 "an `https` URL without query and fragment, such as `https://api.example`",
             );
+        }
+        #[cfg(feature = "policy")]
+        for (key, expected) in self.policy.wrong() {
+            reject(format!("policy.{key}"), &expected);
         }
         let mut prefixes: Vec<(&String, Option<&String>)> = Vec::new();
         let mut seen = BTreeMap::new();

@@ -22,6 +22,7 @@
 //! | `flights` | work that several want at once, and is done once |
 //! | [`outgoing`] | tokens for calls to other services |
 //! | `principal` | [`Principal`]: who sent a request |
+//! | `policy` (feature) | rules in Cedar about who may do what, as a layer and as a call |
 //! | `refusal` | [`Refusal`]: why nobody was let in, for the log |
 //!
 //! Invariants: nothing of a token is trusted before its signature was checked with a key that is pinned to one algorithm; no
@@ -57,6 +58,8 @@ pub mod issuer;
 mod json;
 mod keys;
 pub mod outgoing;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod principal;
 mod refusal;
 mod token;

@@ -30,11 +30,11 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn called(future: F) -> Self {
+    pub(crate) fn called(future: F) -> Self {
         Self { state: State::Called { future } }
     }
 
-    pub(super) fn answered(answer: Response<Full<Bytes>>) -> Self {
+    pub(crate) fn answered(answer: Response<Full<Bytes>>) -> Self {
         Self { state: State::Answered { answer: Some(Box::new(answer)) } }
     }
 }

@@ -113,7 +113,7 @@ fn stranger<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
 }
 
 /// The answer to a request of whose sender nothing is known.
-fn refuse<B>(request: &Request<B>) -> Response<Full<Bytes>> {
+pub(crate) fn refuse<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     let protocol = Protocol::of_request(request);
     match request.extensions().get::<Anonymous>() {
         Some(Anonymous(verifier)) => refused(verifier, Refusal::NoCredentials, protocol),

@@ -75,17 +75,21 @@ impl Claims {
 
 /// The texts at a dotted path, such as `realm_access.roles`: none where it leads to something else.
 pub(crate) fn at_path(all: &Map<String, Value>, path: &str) -> Vec<String> {
-    // Names may have dots: `https://example.com/roles`.
-    let found = all.get(path).or_else(|| {
-        let mut steps = path.split('.');
-        let first = all.get(steps.next()?)?;
-        steps.try_fold(first, |value, step| value.get(step))
-    });
-    match found {
+    match value_at(all, path) {
         Some(Value::String(one)) => one.split_ascii_whitespace().map(ToOwned::to_owned).collect(),
         Some(Value::Array(list)) => list.iter().filter_map(|role| Some(role.as_str()?.to_owned())).collect(),
         _ => Vec::new(),
     }
+}
+
+/// What is at a dotted path.
+pub(crate) fn value_at<'a>(all: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    // Names may have dots: `https://example.com/roles`.
+    all.get(path).or_else(|| {
+        let mut steps = path.split('.');
+        let first = all.get(steps.next()?)?;
+        steps.try_fold(first, |value, step| value.get(step))
+    })
 }
 
 fn text(all: &Map<String, Value>, name: &str) -> Result<Option<String>, Refusal> {

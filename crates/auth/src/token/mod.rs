@@ -5,6 +5,8 @@ mod header;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+#[cfg(feature = "policy")]
+pub(crate) use self::claims::value_at;
 pub(crate) use self::{
     claims::{Claims, at_path},
     header::{Header, algorithm},

@@ -1,0 +1,75 @@
+//! Changed files, taken over as a whole or not at all.
+//!
+//! Read and compared once an interval rather than watched through the kernel, which sees replaced files, swapped symlinks
+//! and network file systems. What changed must be the same twice, so that no file is taken over half-written.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::MissedTickBehavior;
+
+use super::{Set, Shared, Source, source::Wrong};
+
+/// How often the files are read.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Takes over what changes; `taken` is what is in use.
+pub(super) async fn run(shared: Arc<Shared>, taken: Source) {
+    let config = &shared.config;
+    if config.paths.is_empty() && config.schema_file.is_none() && config.entities_file.is_none() {
+        return;
+    }
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen: Result<Source, Wrong> = Ok(taken);
+    let mut previous = seen.clone();
+    loop {
+        ticks.tick().await;
+        let now = blocking({
+            let shared = shared.clone();
+            move || Source::read(&shared.config)
+        });
+        let now = now.await;
+        if now == previous && now != seen {
+            let set = match now.clone() {
+                Ok(source) => {
+                    let shared = shared.clone();
+                    blocking(move || Set::understand(&source, &shared.config)).await
+                }
+                Err(wrong) => Err(wrong),
+            };
+            shared.take(set);
+            seen.clone_from(&now);
+        }
+        previous = now;
+    }
+}
+
+impl Shared {
+    /// In place of what is in use, if it is good.
+    pub(super) fn take(&self, set: Result<Set, Wrong>) {
+        self.counts.reloaded(set.is_ok());
+        match set {
+            Ok(set) => {
+                let [policies, actions, entities] = set.size();
+                tracing::info!(policies, actions, entities, "the changed policies are in use");
+                self.current.store(Arc::new(set));
+                self.refused.send_replace(None);
+            }
+            Err((key, error)) => {
+                tracing::error!(
+                    key = format!("auth.policy.{key}"),
+                    error,
+                    "the changed policies can't be used, the last ones stay in use"
+                );
+                self.refused.send_replace(Some(error));
+            }
+        }
+    }
+}
+
+/// On a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Wrong> + Send + 'static,
+) -> Result<T, Wrong> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(("paths", error.to_string())))
+}
