@@ -263,6 +263,8 @@ impl Plan {
                     let view = loaded.view();
                     move || view.to_json()
                 }));
+            #[cfg(feature = "auth")]
+            let pages = pages.with_page(auth::page(verifier));
             #[cfg(feature = "telemetry")]
             let pages = pages
                 .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))

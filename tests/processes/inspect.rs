@@ -49,7 +49,7 @@ async fn the_pages_of_a_process_are_shown_for_people_and_for_programs() {
     let (code, text) = inspect(specimen.admin, &["prices"]).await;
     assert_eq!(code, Some(2), "{text}");
     assert!(
-        text.contains("has no page `/prices`; it has: /config, /debug/pprof/profile, /discovery,"),
+        text.contains("has no page `/prices`; it has: /auth, /config, /debug/pprof/profile, /discovery,"),
         "{text}"
     );
     let (code, text) = inspect(specimen.main, &["discovery"]).await;

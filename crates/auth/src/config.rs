@@ -369,7 +369,7 @@ impl Section for Config {
         if self.required && self.knows_nobody() {
             findings.reject(
                 "required",
-                "an issuer whose tokens are taken (`[auth.issuers.NAME]`), or `auth.required = false` to serve everybody",
+                "an issuer whose tokens are taken (`[auth.issuers.NAME]`) or `auth.api_keys`; or `auth.required = false`, to serve everybody",
             );
         }
         for (key, expected) in self.wrong() {

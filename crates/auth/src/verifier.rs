@@ -294,6 +294,24 @@ impl Verifier {
         .with_failure_threshold(1)
     }
 
+    /// For the admin page: the issuers with their keys, how old those are, and what became of fetching them; refusals by reason.
+    /// No secrets.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let issuers = self.0.issuers.iter().map(|(issuer, trusted)| {
+            let mut told = trusted.keys.to_json();
+            told["issuer"] = issuer.as_str().into();
+            told["is_asked"] = trusted.asked.is_some().into();
+            (trusted.keys.name().to_owned(), told)
+        });
+        let refused = self.0.refused.iter().map(|(refusal, count)| (refusal.name().to_owned(), count.into()));
+        serde_json::json!({
+            "issuers": issuers.collect::<serde_json::Map<_, _>>(),
+            "takes_api_keys": self.0.api_keys.is_some(),
+            "refused": refused.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
     /// Tells its metrics: `mainstay.auth.refused`, by `reason` ([`Refusal::name`]) and `kind`.
     pub fn observe(&self, to: &mut Observations) {
         self.0.refused.observe(to);
@@ -317,7 +335,7 @@ impl Inner {
     fn can_verify(&self) -> bool {
         // Those that are asked about tokens need no keys.
         let knows = |issuer: &Trusted| issuer.asked.is_some() || !issuer.keys.current().is_empty();
-        self.issuers.is_empty() || self.issuers.values().any(knows)
+        self.api_keys.is_some() || self.issuers.is_empty() || self.issuers.values().any(knows)
     }
 
     fn now(&self) -> f64 {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use axum::Router;
 use mainstay_auth::{Services, Verifier, authenticate::metadata, authorize::Open};
 use mainstay_client::Client;
-use mainstay_core::{config::Loaded, context::Ambient, task::Tasks};
+use mainstay_core::{admin::Page, config::Loaded, context::Ambient, task::Tasks};
+use serde_json::json;
 
 pub(super) use self::outgoing::{calling, outgoing};
 use super::HostError;
@@ -45,6 +46,15 @@ pub(super) fn tell(verifier: Option<&Verifier>, ambient: Ambient) -> Ambient {
         Some(verifier) => ambient.with(verifier.clone()),
         None => ambient.with(Open),
     }
+}
+
+/// The admin page `/auth`.
+pub(super) fn page(verifier: Option<Verifier>) -> Page {
+    Page::new("/auth", "whose tokens are taken: issuers, keys and their age, refusals", move || {
+        let mut told = verifier.as_ref().map_or_else(|| json!({}), Verifier::to_json);
+        told["is_open"] = verifier.is_none().into();
+        told
+    })
 }
 
 /// The routes that go with it, for everybody: what this is as a protected resource (RFC 9728).

@@ -214,10 +214,42 @@ async fn while_no_key_is_known_the_process_is_not_ready() {
         tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap();
     };
     until(503, running.admin_address().unwrap()).await;
+    let page = auth_page(&running).await;
+    let issuer = &page["issuers"]["main"];
+    assert_eq!((&issuer["keys"], &issuer["read"]), (&json!([]), &Value::Null), "{page}");
+    assert!(issuer["failed"]["error"].as_str().unwrap().contains("127.0.0.1:1"), "{page}");
     running.stop().await.unwrap();
     let running = with_issuer(bare().service(orders())).start().await.unwrap();
     until(200, running.admin_address().unwrap()).await;
     running.stop().await.unwrap();
+}
+
+async fn auth_page(running: &crate::Running) -> Value {
+    let admin = at(running.admin_address().unwrap());
+    ask(&admin, Method::GET, "http://door/auth", None).await.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_admin_page_tells_of_issuers_and_refusals_and_no_secrets() {
+    let running = with_issuer(bare().service(orders())).start().await.unwrap();
+    let door = at(running.address().unwrap());
+    ask(&door, Method::GET, "http://door/mine", None).await;
+    ask(&door, Method::GET, "http://door/mine", Some("x")).await;
+    let page = auth_page(&running).await;
+    assert_eq!(page["refused"], json!({"no_credentials": 1, "not_a_token": 1}), "{page}");
+    let issuer = &page["issuers"]["main"];
+    assert_eq!(
+        (&issuer["issuer"], &page["is_open"]),
+        (&json!("https://id.example"), &json!(false)),
+        "{page}"
+    );
+    assert_eq!(issuer["keys"][0]["algorithm"], "HS256", "{page}");
+    assert!(!page.to_string().contains(SECRET), "{page}");
+    running.stop().await.unwrap();
+    let open =
+        bare().set("auth.required=false").set("drain.delay=0s").service(orders()).start().await.unwrap();
+    assert_eq!(auth_page(&open).await, json!({"is_open": true}));
+    open.stop().await.unwrap();
 }
 
 #[cfg(feature = "telemetry")]

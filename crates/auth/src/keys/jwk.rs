@@ -12,7 +12,10 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use mainstay_core::config::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::millis;
 
 /// A key and the one algorithm that it is used with (RFC 8725 section 3.1).
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Key {
     published: Value,
     /// The issuer no longer has it.
     gone: AtomicBool,
+    /// When it was read first.
+    since: Instant,
 }
 
 enum Checks {
@@ -50,6 +55,7 @@ impl Key {
             checks,
             published: published.clone(),
             gone: AtomicBool::new(false),
+            since: Instant::now(),
         };
         if is_for_others {
             return Ok(key(rsa, Checks::Nothing));
@@ -93,6 +99,16 @@ impl Key {
         Ok(key(algorithm, Checks::Public(public)))
     }
 
+    /// What may be told of it.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "kid": self.id,
+            "algorithm": self.algorithm,
+            "is_for_signatures": self.is_for_signatures(),
+            "age_ms": millis(self.since),
+        })
+    }
+
     /// A secret that is shared with the issuer.
     pub(crate) fn of_secret(secret: &Secret, algorithm: Hmac) -> Self {
         let (algorithm, hmac) = match algorithm {
@@ -106,6 +122,7 @@ impl Key {
             checks: Checks::Secret(Box::new(hmac::Key::new(hmac, secret.expose().as_bytes()))),
             published: Value::Null,
             gone: AtomicBool::new(false),
+            since: Instant::now(),
         }
     }
 

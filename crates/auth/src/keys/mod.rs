@@ -8,7 +8,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use jsonwebtoken::Algorithm;
 use mainstay_core::{context::RequestContext, task::Tasks};
+use serde_json::{Value, json};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -55,6 +56,15 @@ pub(crate) struct Shared {
     waiting: AtomicUsize,
     /// How long a request waits for a fetch at most.
     wait: Duration,
+    /// What became of reading them, for people; no request looks at it.
+    outcome: Mutex<Outcome>,
+}
+
+/// What became of reading keys.
+#[derive(Debug, Default)]
+struct Outcome {
+    read: Option<Instant>,
+    failed: Option<(Instant, String)>,
 }
 
 /// How far fetching is.
@@ -93,6 +103,7 @@ impl Keys {
             let content = file::read(path.clone()).await?;
             let set = Set::parse(&content, rsa, &Set::default(), name)?;
             let shared = Arc::new(Shared::new(name, set, issuer, None));
+            shared.note(Ok(()));
             let watch = file::watch(path.clone(), content, taking(shared.clone(), path.clone(), rsa));
             tasks.spawn_detached(stop.clone().run_until_cancelled_owned(watch));
             return Ok(Self { shared, _stop: Some(stop.drop_guard()) });
@@ -120,6 +131,22 @@ impl Keys {
         self.shared.current.load()
     }
 
+    /// What may be told of them: no secrets.
+    pub(crate) fn to_json(&self) -> Value {
+        let Outcome { read, failed } = &*self.shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed.as_ref();
+        json!({
+            "keys": self.current().to_json(),
+            "read": read.map(|at| json!({ "ago_ms": millis(at) })),
+            "failed": failed.map(|(at, error)| json!({ "ago_ms": millis(*at), "error": error })),
+        })
+    }
+
+    /// What the configuration calls their issuer.
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// Waits until the keys were fetched anew, no longer than the request has time or `wait` says. Whether they were.
     ///
     /// # Cancel safety
@@ -138,6 +165,16 @@ impl Shared {
             progress: watch::Sender::new(Progress { begun: 0, ended: 0, next }),
             waiting: AtomicUsize::new(0),
             wait: issuer.wait.get(),
+            outcome: Mutex::default(),
+        }
+    }
+
+    /// Notes that they were read, or why not.
+    fn note(&self, outcome: Result<(), &str>) {
+        let mut noted = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => noted.read = Some(Instant::now()),
+            Err(error) => noted.failed = Some((Instant::now(), error.to_owned())),
         }
     }
 
@@ -175,15 +212,22 @@ fn taking(shared: Arc<Shared>, path: PathBuf, rsa: Algorithm) -> impl FnMut(Resu
         let read = content.map_err(ToOwned::to_owned);
         match read.and_then(|content| Set::parse(content, rsa, &earlier, &shared.name)) {
             Ok(set) => {
+                shared.note(Ok(()));
                 let keys = set.len();
                 tracing::info!(issuer = shared.name, keys, "the keys of the changed file are in use");
                 shared.store(set);
             }
             Err(error) => {
+                shared.note(Err(&error));
                 tracing::warn!(issuer = shared.name, path = %path.display(), error, "the file of keys can't be used, the last known ones stay in use");
             }
         }
     }
+}
+
+/// How long ago `at` was, in milliseconds.
+fn millis(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A place among those that wait.

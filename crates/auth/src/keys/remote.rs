@@ -83,10 +83,12 @@ impl<F: Fetch> Remote<F> {
             });
             let due = match self.fetched().await {
                 Ok(max_age) => {
+                    self.shared.note(Ok(()));
                     (fetched, failures) = (Instant::now(), 0);
                     fetched + self.timing.after_success(max_age)
                 }
                 Err(Failure(error)) => {
+                    self.shared.note(Err(&error));
                     self.failed(&error, fetched);
                     let has_keys = !self.shared.current.load().is_empty();
                     let due = begun + self.timing.after_failure(failures, has_keys);

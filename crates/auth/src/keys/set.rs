@@ -67,6 +67,11 @@ impl Set {
         self.keys.len()
     }
 
+    /// What may be told of each.
+    pub(super) fn to_json(&self) -> Vec<Value> {
+        self.keys.iter().map(|key| key.to_json()).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
