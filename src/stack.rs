@@ -7,6 +7,7 @@
 //! | [`problem`] | what axum answers by itself is a problem document like all else |
 //! | [`deadline`] | all below may rely on it |
 //! | [`shed`] | cheap refusal before costly work |
+//! | [`cors`](mainstay_core::middleware::cors), if the service has it | a preflight has no token |
 //! | [`authenticate`](mainstay_auth::authenticate) | who calls; a bad token ends here |
 //! | [`body_limit`] | before bytes are read |
 //! | [`Guarded`](mainstay_auth::authorize::Guarded) | may they: closed routes are not there for who is not known |
@@ -25,7 +26,7 @@ use mainstay_auth::{
 };
 use mainstay_core::{
     context::Ambient,
-    middleware::{body_limit, context, deadline, problem, recover, route, shed},
+    middleware::{body_limit, context, cors::CorsLayer, deadline, problem, recover, route, shed},
 };
 #[cfg(feature = "auth")]
 use tower::util::{Either, option_layer};
@@ -94,8 +95,9 @@ impl Stack {
         &self.limiter
     }
 
-    /// Puts `routes` into the stack.
-    pub(crate) fn wrap(&self, routes: Routes) -> Standard {
+    /// Puts `routes` into the stack, behind `cors` where other origins may call.
+    pub(crate) fn wrap(&self, routes: Routes, cors: Option<CorsLayer>) -> Standard {
+        let inner = Inner::new(self, routes).behind(cors);
         let layers = (
             context::ContextLayer::new(self.settings.request).with_ambient(self.ambient.clone()),
             recover::RecoverLayer::new(self.panics.clone()),
@@ -103,27 +105,51 @@ impl Stack {
             deadline::DeadlineLayer::new(),
             shed::ShedLayer::new(self.limiter.clone()),
             #[cfg(feature = "auth")]
-            option_layer(self.verifier.clone().map(|verifier| AuthenticateLayer::new(verifier).optional())),
+            option_layer(inner.authenticate),
             body_limit::BodyLimitLayer::overridable(self.settings.body.max_bytes.get()),
         );
         let boxed: fn(_) -> _ = Box::pin;
-        layers.layer(MapFuture::new(self.routed(routes), boxed))
+        layers.layer(MapFuture::new(inner.routes, boxed))
     }
+}
 
+/// Who calls, and where to.
+struct Inner {
     #[cfg(feature = "auth")]
-    fn routed(&self, routes: Routes) -> Guarded {
-        let guarded = match &self.verifier {
+    authenticate: Option<AuthenticateLayer>,
+    routes: Routed,
+}
+
+impl Inner {
+    #[cfg(feature = "auth")]
+    fn new(stack: &Stack, routes: Routes) -> Self {
+        let authenticate = stack.verifier.clone().map(|verifier| AuthenticateLayer::new(verifier).optional());
+        let guarded = match &authenticate {
             Some(_) => Guarded::new(routes.closed, routes.public),
             None => Guarded::open(routes.all()),
         };
-        guarded.map(told)
+        Self { authenticate, routes: guarded.map(told) }
     }
 
     #[cfg(not(feature = "auth"))]
-    #[expect(clippy::unused_self, reason = "with the feature `auth` it depends")]
-    #[expect(clippy::needless_pass_by_value, reason = "with the feature `auth` it is consumed")]
-    fn routed(&self, routes: Routes) -> Router {
-        told(routes.all())
+    #[expect(clippy::needless_pass_by_value, reason = "with the feature `auth` they are consumed")]
+    fn new(_: &Stack, routes: Routes) -> Self {
+        Self { routes: told(routes.all()) }
+    }
+
+    /// All of it within `cors`: a preflight has no token, and a 401 is for scripts to read too. As the fallback of a router,
+    /// so that those who don't need it carry no larger futures.
+    fn behind(self, cors: Option<CorsLayer>) -> Self {
+        let Some(cors) = cors else { return self };
+        #[cfg(feature = "auth")]
+        let inner = option_layer(self.authenticate).layer(self.routes);
+        #[cfg(not(feature = "auth"))]
+        let inner = self.routes;
+        let routes = Router::new().fallback_service(inner).layer(cors).with_state(());
+        #[cfg(feature = "auth")]
+        return Self { authenticate: None, routes: Guarded::open(routes) };
+        #[cfg(not(feature = "auth"))]
+        Self { routes }
     }
 }
 

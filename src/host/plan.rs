@@ -172,7 +172,7 @@ impl Plan {
             // Of the process, once: on the main listener.
             #[cfg(feature = "auth")]
             let routes = if limiters.is_empty() { routes.with(auth::routes(&settings)) } else { routes };
-            let answers = stack.wrap(routes);
+            let answers = stack.wrap(routes, parts.cors.map(|cors| *cors));
             match settings.host.in_process {
                 InProcess::Call => {
                     let service =

@@ -10,6 +10,7 @@ use mainstay_core::{
     config::{Section, Tree},
     health::Check,
     lifecycle::{Component, DynComponent},
+    middleware::cors::CorsLayer,
 };
 
 pub use context::ServiceContext;
@@ -41,6 +42,7 @@ type InContext = Box<dyn FnOnce(&ServiceContext) -> Result<Service> + Send>;
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) routes: Routes,
+    pub(crate) cors: Option<Box<CorsLayer>>,
     pub(crate) components: Vec<DynComponent>,
     pub(crate) checks: Vec<Check>,
     #[cfg(feature = "grpc")]
@@ -304,6 +306,24 @@ impl Service {
             let Routes { closed, public } = std::mem::take(&mut parts.routes);
             parts.routes = Routes { closed: closed.layer(layer.clone()), public: public.layer(layer) };
         })
+    }
+
+    /// Lets scripts of other origins call. It stands outside of authentication: a preflight has no token, and a script may read
+    /// a 401 too.
+    ///
+    /// ```
+    /// use mainstay::{Service, axum::{Router, routing::get}, middleware::cors::{Config, CorsLayer}};
+    ///
+    /// let mut config = Config::default();
+    /// config.origins = vec!["https://shop.example".to_owned()];
+    /// let orders = Service::new("orders")
+    ///     .http(Router::new().route("/orders", get(async || "all of them")))
+    ///     .cors(CorsLayer::new(&config)?);
+    /// # Ok::<(), mainstay::middleware::cors::Invalid>(())
+    /// ```
+    #[must_use]
+    pub fn cors(self, layer: CorsLayer) -> Self {
+        self.with_parts(move |parts| parts.cors = Some(Box::new(layer)))
     }
 
     /// The tree of its configuration.

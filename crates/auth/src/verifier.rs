@@ -335,7 +335,8 @@ impl Inner {
     fn can_verify(&self) -> bool {
         // Those that are asked about tokens need no keys.
         let knows = |issuer: &Trusted| issuer.asked.is_some() || !issuer.keys.current().is_empty();
-        self.api_keys.is_some() || self.issuers.is_empty() || self.issuers.values().any(knows)
+        let others = self.api_keys.is_some() || !self.certificates.is_empty();
+        others || self.issuers.is_empty() || self.issuers.values().any(knows)
     }
 
     fn now(&self) -> f64 {

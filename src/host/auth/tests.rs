@@ -175,6 +175,38 @@ async fn the_layers_of_a_service_meet_only_requests_that_may_pass() {
 }
 
 #[tokio::test]
+async fn scripts_of_other_origins_need_no_token_to_ask_and_may_read_a_refusal() {
+    let mut config = mainstay_core::middleware::cors::Config::default();
+    config.origins = vec!["https://shop.example".to_owned()];
+    let cors = mainstay_core::middleware::cors::CorsLayer::new(&config).unwrap();
+    let running = with_issuer(bare().service(orders().cors(cors))).start().await.unwrap();
+    let door = at(running.address().unwrap());
+    let send = async |method: Method, path: &str, token: Option<&str>| {
+        let request = door.request(method, format!("http://door{path}"));
+        let mut request = request.header("origin", "https://shop.example");
+        request = request.header("access-control-request-method", "POST");
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let answer = request.send().await.unwrap();
+        let allowed = answer.headers().get("access-control-allow-origin").cloned();
+        assert_eq!(allowed.unwrap(), "https://shop.example");
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    // The same for every path: it tells of no route.
+    for path in ["/orders", "/nowhere"] {
+        assert_eq!(send(Method::OPTIONS, path, None).await.0, 200);
+        assert_eq!(send(Method::POST, path, None).await.0, 401);
+        assert_eq!(send(Method::POST, path, Some("x")).await.0, 401);
+    }
+    let writer = token(&json!({"scope": "orders:write"}));
+    assert_eq!(send(Method::POST, "/orders", Some(&writer)).await, (200, "alice".to_owned()));
+    assert_eq!(send(Method::POST, "/orders", Some(&token(&json!({})))).await.0, 403);
+    assert_eq!(send(Method::GET, "/about", None).await.0, 200);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_process_is_as_a_resource_is_for_everybody_to_read() {
     let host = with_issuer(bare().service(orders()).service(Service::new("other")));
     let running = host.set("auth.resource=https://api.example").start().await.unwrap();
