@@ -58,7 +58,7 @@ pub enum Credential {
 }
 
 /// What a call is to show, to come. An error says of which kind it is
-/// ([`Classified`](mainstay_core::error::mapping::Classified)).
+/// ([`Classified`]).
 pub type Awaited = Pin<Box<dyn Future<Output = Result<Option<HeaderValue>, BoxError>> + Send>>;
 
 impl Outgoing {
