@@ -186,6 +186,7 @@ mod tests {
         let of = |table: &str| row.starts_with(&format!("| `{table}."));
         (cfg!(feature = "gossip") || !of("discovery.gossip"))
             && (cfg!(feature = "auth") || !of("auth"))
+            && (cfg!(feature = "policy") || !of("auth.policy"))
             && (cfg!(feature = "otlp") || !(of("otlp") || of("trace")))
     }
 

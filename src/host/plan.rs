@@ -131,6 +131,8 @@ impl Plan {
         let ambient = auth::tell(verifier.as_ref(), ambient);
         #[cfg(feature = "auth")]
         let outgoing = auth::outgoing(&settings, &tasks, &client)?;
+        #[cfg(feature = "policy")]
+        let policies = auth::policy::policies(&settings, &tasks, telemetry.registry()).await?;
 
         lifecycle = components.into_iter().fold(lifecycle, Lifecycle::with);
         let (mut listeners, mut advertised, mut limiters) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,6 +151,8 @@ impl Plan {
                 client: client.clone(),
                 metrics: telemetry.registry().clone(),
                 loaded: loaded.clone(),
+                #[cfg(feature = "policy")]
+                policies: policies.clone(),
             };
             #[cfg_attr(
                 not(any(feature = "openapi", feature = "telemetry")),
@@ -265,6 +269,11 @@ impl Plan {
                 }));
             #[cfg(feature = "auth")]
             let pages = pages.with_page(auth::page(verifier));
+            #[cfg(feature = "policy")]
+            let pages = policies
+                .iter()
+                .map(auth::policy::page)
+                .fold(pages, |pages, (path, title, route)| pages.with_route(path, title, route));
             #[cfg(feature = "telemetry")]
             let pages = pages
                 .with_page(Export::new(&slos).page(slos, telemetry.registry().clone()))
@@ -328,12 +337,21 @@ pub(super) fn descriptions(
     loaded: &Arc<Loaded>,
 ) -> Result<std::collections::BTreeMap<String, crate::interface::Document>, HostError> {
     let settings = loaded.get::<Settings>("");
+    #[cfg(feature = "policy")]
+    let policies = auth::policy::unwatched(&settings)?;
     let mut descriptions = std::collections::BTreeMap::new();
     for (name, service) in chosen(services, &settings)? {
         // They are made, and never call anybody.
         let client = Client::new(memory::Registry::new());
         let metrics = mainstay_core::metrics::Registry::new();
-        let context = ServiceContext { name: name.clone(), client, metrics, loaded: loaded.clone() };
+        let context = ServiceContext {
+            name: name.clone(),
+            client,
+            metrics,
+            loaded: loaded.clone(),
+            #[cfg(feature = "policy")]
+            policies: policies.clone(),
+        };
         let mut parts = made(service, &context)?;
         descriptions
             .extend(parts.describe(name.as_str())?.map(|description| (name.to_string(), description)));

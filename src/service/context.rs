@@ -18,6 +18,8 @@ pub struct ServiceContext {
     pub(crate) client: Client,
     pub(crate) metrics: Registry,
     pub(crate) loaded: Arc<Loaded>,
+    #[cfg(feature = "policy")]
+    pub(crate) policies: Option<mainstay_auth::policy::Policies>,
 }
 
 impl ServiceContext {
@@ -51,6 +53,21 @@ impl ServiceContext {
     #[must_use]
     pub fn metrics(&self) -> &Registry {
         &self.metrics
+    }
+
+    /// The policies of the process (`auth.policy`), for layers and handlers that ask them.
+    ///
+    /// # Errors
+    /// Where none are configured: a service that asks policies does not start without.
+    #[cfg(feature = "policy")]
+    pub fn policies(&self) -> crate::Result<&mainstay_auth::policy::Policies> {
+        self.policies.as_ref().ok_or_else(|| {
+            let what = format!(
+                "service `{}` asks policies, and none are configured: expected `auth.policy.paths`",
+                self.name
+            );
+            crate::Error::new(crate::error::Kind::FailedPrecondition).with_source(what)
+        })
     }
 
     /// An empty service of this name.

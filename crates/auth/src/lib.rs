@@ -87,3 +87,7 @@ struct Guide;
 #[cfg(all(doctest, feature = "issuer"))]
 #[doc = include_str!("../../../docs/issuer.md")]
 struct IssuerGuide;
+
+#[cfg(all(doctest, feature = "policy"))]
+#[doc = include_str!("../../../docs/policy.md")]
+struct PolicyGuide;

@@ -2,6 +2,8 @@
 
 mod named;
 mod outgoing;
+#[cfg(feature = "policy")]
+pub(super) mod policy;
 
 use std::sync::Arc;
 
