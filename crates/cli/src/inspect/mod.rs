@@ -17,6 +17,8 @@ use read::{Page, Reader};
 
 /// The probes, as one page.
 const HEALTH: &str = "health";
+/// What would be decided by policies.
+const EXPLAIN: &str = "explain";
 const PROBES: [&str; 3] = ["/readyz", "/livez", "/startupz"];
 
 /// It was shown, and the process is not well.
@@ -34,9 +36,13 @@ pub(crate) struct Options {
     #[arg(value_parser = endpoint)]
     url: Endpoint,
 
-    /// `health`, `requests`, `discovery`, `status`, `config`, or the path of another page such as `/openapi/orders`
+    /// `health`, `requests`, `discovery`, `status`, `config`, `explain`, or the path of another page such as `/openapi/orders`
     #[arg(default_value = HEALTH)]
     page: String,
+
+    /// With `explain`: the question, as JSON with `principal`, `action`, `resource` and `context`
+    #[arg(long, value_name = "JSON", required_if_eq("page", EXPLAIN))]
+    ask: Option<String>,
 
     /// Write the JSON as it came
     #[arg(long)]
@@ -51,9 +57,11 @@ pub(crate) async fn main(options: &Options) -> ExitCode {
     let timeout = options.timeout.0;
     let reader = Reader { endpoint: options.url.clone() };
     let read = async {
-        match options.page.as_str() {
-            HEALTH => health(&reader).await,
-            page => reader.page(&format!("/{}", page.trim_start_matches('/'))).await,
+        match (options.page.as_str(), &options.ask) {
+            (EXPLAIN, Some(question)) => reader.explain(question).await,
+            (page, Some(_)) => Err(read::Error::NoQuestion(page.to_owned())),
+            (HEALTH, None) => health(&reader).await,
+            (page, None) => reader.page(&format!("/{}", page.trim_start_matches('/'))).await,
         }
     };
     let read = match tokio::time::timeout(timeout, read).await {

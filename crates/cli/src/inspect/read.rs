@@ -29,6 +29,8 @@ pub(crate) enum Error {
     NotAdmin(String, String),
     #[error("{0} has no page `{1}`; it has: {2}")]
     NoPage(String, String, String),
+    #[error("`--ask` is a question for `explain`, and `{0}` takes none")]
+    NoQuestion(String),
     #[error("{0}{1}: {2}")]
     Unreadable(String, String, String),
 }
@@ -76,6 +78,26 @@ impl Reader {
         }
     }
 
+    /// What the policies of the process would decide, and why.
+    pub(super) async fn explain(&self, question: &str) -> Result<Page, Error> {
+        const PATH: &str = "/policy";
+        let request = Request::new("POST", PATH).with_body("application/json", question);
+        let answer = self.send(request, "application/json").await?;
+        match (answer.status, serde_json::from_slice::<Value>(&answer.body)) {
+            (200, Ok(said)) => Ok(Page::Json(said)),
+            (404, _) => {
+                self.is_admin().await?;
+                Err(Error::NoPage(self.endpoint.authority(), PATH.to_owned(), self.pages().await?.join(", ")))
+            }
+            // A problem document names what of the question is wrong.
+            (400..=422, Ok(problem)) => {
+                let what = printable(&problem.to_string(), 1000);
+                Err(Error::Unreadable(self.endpoint.authority(), PATH.to_owned(), what))
+            }
+            _ => Err(Error::Unreadable(self.endpoint.authority(), PATH.to_owned(), answer.summary())),
+        }
+    }
+
     /// Whether what answers there answers as an admin listener does.
     async fn is_admin(&self) -> Result<(), Error> {
         let answer = self.get("/livez", "application/json").await?;
@@ -99,7 +121,12 @@ impl Reader {
 
     /// On a connection of its own: a listener that closes after each answer is as good.
     async fn get(&self, path: &str, accept: &str) -> Result<Answer, Error> {
-        let request = Request::get(path).with("accept", accept).with("connection", "close");
+        self.send(Request::get(path), accept).await
+    }
+
+    async fn send(&self, request: Request, accept: &str) -> Result<Answer, Error> {
+        let path = request.target().to_owned();
+        let request = request.with("accept", accept).with("connection", "close");
         let exchange = async {
             let mut connection = Connection::open(&self.endpoint).await?;
             // Whoever reads pages bounds them all together.
@@ -116,4 +143,54 @@ impl Reader {
 /// Whether this is what a probe says.
 fn is_report(value: &Value) -> bool {
     value.get("checks").is_some_and(Value::is_array) && value.get("status").is_some_and(Value::is_string)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a stand-in of the test's own")]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers the first request with this, and says what it was.
+    async fn asked(answer: &'static str) -> (Result<Page, Error>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"{\"a\":1}") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let reader = Reader { endpoint: format!("http://{address}").parse().unwrap() };
+        let answer = reader.explain("{\"a\":1}").await;
+        (answer, serving.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_question_is_posted_and_its_answer_shown() {
+        let (page, request) = asked(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{\"outcome\":\"permit\"}",
+        )
+        .await;
+        assert!(request.starts_with("POST /policy HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("content-type: application/json"), "{request}");
+        assert!(matches!(page, Ok(Page::Json(said)) if said["outcome"] == "permit"));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_question_is_told() {
+        let (page, _) = asked(
+            "HTTP/1.1 422 Unprocessable Content\r\ncontent-type: application/problem+json\r\ncontent-length: 24\r\n\r\n{\"detail\":\"no `a` here\"}",
+        )
+        .await;
+        let told = page.unwrap_err().to_string();
+        assert!(told.contains("/policy: ") && told.contains("no `a` here"), "{told}");
+    }
 }

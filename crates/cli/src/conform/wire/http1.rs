@@ -51,6 +51,10 @@ impl Request {
         Self::new("GET", target)
     }
 
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
