@@ -2,7 +2,7 @@
 //!
 //! `mainstay conform URL` checks a running service, in whatever language it is written, against the service
 //! contract (`docs/contract.md`). It uses nothing else of the workspace, so that the judge shares no code with the
-//! judged; of the commands here, only `idp` is made of what services are made of.
+//! judged; of the commands here, only `idp` and `key` are made of what services are made of.
 //!
 //! `mainstay inspect URL PAGE` shows what the admin listener of a running service says (`docs/admin.md`).
 //!
@@ -12,13 +12,14 @@
 //! rules of `mainstay-interface`, which no running service uses.
 //!
 //! `mainstay idp` runs an identity provider for development, and `mainstay token` asks it, or another one, for a token
-//! (`docs/issuer.md`).
+//! (`docs/issuer.md`). `mainstay key` makes API keys (`docs/auth.md`).
 
 mod compat;
 mod conform;
 mod export;
 mod idp;
 mod inspect;
+mod key;
 mod token;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Compat(compat::Options),
     /// Run an identity provider for development: clients and users are built in, or come from a file
     Idp(idp::Options),
+    /// Make API keys for programs that have no issuer
+    Key(key::Options),
     /// Get an access token for development from an identity provider, by client credentials
     Token(token::Options),
 }
@@ -57,6 +60,7 @@ async fn main() -> ExitCode {
         Command::Export(options) => export::main(&options).await,
         Command::Compat(options) => compat::main(&options),
         Command::Idp(options) => idp::main(&options).await,
+        Command::Key(options) => key::main(&options),
         Command::Token(options) => token::main(&options).await,
     }
 }

@@ -85,8 +85,11 @@ impl Config {
 }
 
 impl Entry {
-    /// What is wrong: its key, and what was expected.
-    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// Looks whether it can be used.
+    ///
+    /// # Errors
+    /// The member that can't, and what was expected.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if !keys::is_prefix(&self.prefix) {
             return Err((
                 "prefix",
