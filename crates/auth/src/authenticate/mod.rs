@@ -90,20 +90,18 @@ where
                     return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
                 }
             },
-            Err(Refusal::NoCredentials)
-                if let Some(principal) =
-                    certificate::of(&request).and_then(|own| self.verifier.certificate(own)) =>
-            {
-                request.extensions_mut().insert(principal);
-                return ResponseFuture::called(self.inner.call(request));
-            }
-            Err(Refusal::NoCredentials) if self.is_optional => {
-                request.extensions_mut().insert(Anonymous(self.verifier.clone()));
-                return ResponseFuture::called(self.inner.call(request));
-            }
             Err(refusal) => {
-                let protocol = Protocol::of_request(&request);
-                return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
+                let has_nothing = refusal == Refusal::NoCredentials;
+                let certificate = certificate::of(&request).filter(|_| has_nothing);
+                if let Some(principal) = certificate.and_then(|own| self.verifier.certificate(own)) {
+                    request.extensions_mut().insert(principal);
+                } else if has_nothing && self.is_optional {
+                    request.extensions_mut().insert(Anonymous(self.verifier.clone()));
+                } else {
+                    let protocol = Protocol::of_request(&request);
+                    return ResponseFuture::answered(refused(&self.verifier, refusal, protocol));
+                }
+                return ResponseFuture::called(self.inner.call(request));
             }
         };
         if let Some(principal) = self.verifier.known_with(token, certificate::of(&request)) {
