@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p mainstay-auth --features policy --example decide
 //! ```
-//! Nanoseconds and allocations a decision, the median of rounds. "By role": each policy is for a role of its own, the principal
+//! Nanoseconds a decision, the median of rounds. "By role": each policy is for a role of its own, the principal
 //! has two of them. "By action": a tenth of the policies for each of ten actions. "Any": each policy could match by its scope.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its result")]
