@@ -78,13 +78,23 @@ async fn the_specimen_keeps_every_clause() {
         "--overload=2000",
         "--call-route=/call",
         "--call-post=POST=/call",
+        "--scope=specimen:read specimen:write",
+        "--closed-route=/hello",
+        "--scoped-route=/scoped",
+        "--public-route=/public",
+        "--closed-grpc=mainstay.specimen.v1.Echo/Rest",
+        "--scoped-grpc=mainstay.specimen.v1.Echo/Fail",
         "--require-all",
     ];
     let (dependencies, places) = stand_ins("dependency");
-    let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
+    let [issuer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+    let issued = format!("--issuer={issuer}");
+    let arguments = arguments.into_iter().chain(dependencies.iter().map(String::as_str));
+    let arguments: Vec<&str> = arguments.chain([issued.as_str()]).collect();
     // It repeats what is refused, so that CALL 4 can see that it does so once.
     let repeats = "--set 'client.retry.statuses=[503]'";
-    let command = format!("{specimen} {repeats} --set request.default_timeout=3s --set '{places}'");
+    let tokens = format!("--set auth.audience=conform --set auth.issuers.conform.issuer={issuer}");
+    let command = format!("{specimen} {repeats} {tokens} --set request.default_timeout=3s --set '{places}'");
     conforms(&command, &arguments).await;
 }
 
@@ -127,12 +137,12 @@ const DOOR: [&str; 11] = [
     "--timeout=90s",
 ];
 
-/// The checks that need a slow gRPC method, which the shop has not, a gRPC service, which its door has not, or a place
-/// beside the whole shop, which another test has.
+/// The checks that need tokens, which the shop does not want, a slow gRPC method, which it has not, a gRPC service, which its
+/// door has not, or a place beside the whole shop, which another test has.
 fn all_but_what_the_door_lacks(report: &str) {
     let skipped: Vec<&str> =
         report.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
-    let lacking = ["DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service", "--dependency"];
+    let lacking = ["AUTH.", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service", "--dependency"];
     let expected = |line: &&str| lacking.iter().any(|lacking| line.contains(lacking));
     assert!(skipped.iter().all(expected), "{skipped:#?}");
 }

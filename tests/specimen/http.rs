@@ -5,6 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use futures_util::{Stream, StreamExt, stream};
 use mainstay::{
     Client, Error, Result,
+    auth::Require,
     axum::{
         Json, Router,
         body::{Body, Bytes},
@@ -26,6 +27,7 @@ use tokio_stream::wrappers::IntervalStream;
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/hello", get(async || "hello"))
+        .route("/scoped", get(async || "let in").layer(Require::scope("specimen:write")))
         .route("/slow", get(slow))
         .route("/never", get(async || std::future::pending::<()>().await))
         .route("/panic", get(panics))

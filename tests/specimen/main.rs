@@ -6,13 +6,21 @@ mod http;
 mod ready;
 mod work;
 
-use mainstay::{Host, Service, config::figment::providers::Serialized};
+use mainstay::{
+    Host, Service,
+    auth::{Methods, Require},
+    config::figment::providers::Serialized,
+};
+use tower_layer::Layer as _;
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
     let name = std::env::var("SPECIMEN_NAME").unwrap_or_else(|_| "specimen".to_owned());
     let routes = http::routes().merge(work::routes());
-    let specimen = Service::new(name).http(routes).grpc(grpc::echo()).descriptors(grpc::DESCRIPTORS);
+    let who_may =
+        Methods::new().method("Fail", Require::scope("specimen:write")).others(Require::authenticated());
+    let echo = who_may.layer(grpc::echo());
+    let specimen = Service::new(name).http(routes).grpc(echo).descriptors(grpc::DESCRIPTORS);
     let specimen = specimen.http(ready::routes()).check(ready::check()).public_http(http::public());
     // Whoever tests it has no token, unless the test configures an issuer.
     let for_everybody = Serialized::default("auth.required", false);
