@@ -111,7 +111,9 @@ pub(super) fn entries(loader: &Loader, snapshot: &Snapshot) -> Vec<Entry> {
             let node = snapshot.node.get(&key);
             let origin = node.and_then(|node| node.first_origin().cloned()).unwrap_or(Origin::Default);
             let hidden = known.is_secret(&key) || node.is_some_and(is_from_file);
-            let value = if hidden && !value.is_null() { Json::from(REDACTED) } else { value.clone() };
+            let mut value = if hidden && !value.is_null() { Json::from(REDACTED) } else { value.clone() };
+            // Some dependency may have serde_json keep the order in which things were written.
+            value.sort_all_objects();
             entries.push(Entry { key, value, origin });
         });
     }
