@@ -346,10 +346,10 @@ fn early_reset(trouble: Trouble) -> Trouble {
 }
 
 fn head(subject: &Subject, route: &Route, framing: &str) -> Vec<u8> {
-    let (method, path, authority) = (&route.method, &route.path, subject.main().authority());
+    let (method, path, lines) = (&route.method, &route.path, subject.main().lines());
     let trace = super::problem::TRACE_ID;
     format!(
-        "{method} {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\n{lines}content-type: application/json\r\n\
          traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n{framing}\r\n\r\n"
     )
     .into_bytes()

@@ -67,9 +67,9 @@ async fn half_preface(subject: &Subject) -> Finding {
 
 async fn slow_body(subject: &Subject) -> Finding {
     let Route { method, path } = json_route(subject)?;
-    let authority = subject.main().authority();
+    let lines = subject.main().lines();
     let start = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\n{lines}content-type: application/json\r\n\
          content-length: 100\r\n\r\n{{"
     );
     is_not_kept(subject, &format!("{method} {path} | content-length: 100 | 1 byte"), start.as_bytes()).await
@@ -135,13 +135,16 @@ async fn ends_connection(subject: &Subject, sent: &str, flood: &[u8]) -> Finding
 async fn streams(subject: &Subject) -> Finding {
     let Route { method, path } = json_route(subject)?;
     let authority = subject.main().authority();
-    let block = field_block(&[
-        (":method", method),
+    let credentials = subject.main().credentials();
+    let mut fields = vec![
+        (":method", method.as_str()),
         (":scheme", "http"),
         (":path", path),
         (":authority", &authority),
         ("content-type", "application/json"),
-    ]);
+    ];
+    fields.extend(credentials.as_deref().map(|credentials| ("authorization", credentials)));
+    let block = field_block(&fields);
     let expected = "SETTINGS_MAX_CONCURRENT_STREAMS, and RST_STREAM, GOAWAY or the end for streams beyond it";
     let mut bound = None;
     let came = async {

@@ -37,8 +37,8 @@ impl StuckPeers {
             subject.settings.json_route.as_ref().map_or(("POST", "/"), |route| (&route.method, &route.path));
         let half_header = format!("GET / HTTP/1.1\r\nhost: {authority}\r\nx-half");
         let slow_body = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
-             content-length: 100\r\n\r\n{{"
+            "{method} {path} HTTP/1.1\r\n{}content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+            main.lines()
         );
         let mut raw = Vec::new();
         for start in [b"".as_slice(), half_header.as_bytes(), slow_body.as_bytes(), &PREFACE[..12]] {

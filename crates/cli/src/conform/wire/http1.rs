@@ -82,11 +82,11 @@ impl Request {
 
     /// The request as it goes over the wire, with `Host`, `Content-Length` and credentials added.
     pub(crate) fn bytes(&self, endpoint: &Endpoint) -> Vec<u8> {
-        let authority = endpoint.authority();
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {authority}\r\n", self.method, self.target);
-        if let Some(credentials) = endpoint.credentials().filter(|_| !self.is_anonymous) {
-            head.push_str(&format!("authorization: {credentials}\r\n"));
-        }
+        let lines = match self.is_anonymous {
+            true => endpoint.clone().with_token(None).lines(),
+            false => endpoint.lines(),
+        };
+        let mut head = format!("{} {} HTTP/1.1\r\n{lines}", self.method, self.target);
         for (name, value) in &self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -82,8 +82,14 @@ impl Endpoint {
     }
 
     /// `Authorization` (RFC 6750 section 2.1).
-    fn credentials(&self) -> Option<String> {
+    pub(crate) fn credentials(&self) -> Option<String> {
         self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+
+    /// `Host` and `Authorization`, as they stand in every request to it, each with its line end.
+    pub(crate) fn lines(&self) -> String {
+        let credentials = self.credentials().map(|credentials| format!("authorization: {credentials}\r\n"));
+        format!("host: {}\r\n{}", self.authority(), credentials.unwrap_or_default())
     }
 
     /// Host and port, as sockets want them.
