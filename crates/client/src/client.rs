@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use http::{Method, Request, Response, Uri};
 use mainstay_core::{
     Body,
-    context::{Deadline, RequestContext},
+    context::{Deadline, PassedOn, RequestContext},
     metrics::Observations,
     observe,
     task::{StillRunning, Tasks},
@@ -158,10 +158,11 @@ impl Client {
         if let Some(check) = &policy.config.balance.health_check {
             check::begin_if_due(target, check, &policy.pool);
         }
+        let is_ours = parts.extensions.get::<PassedOn>().is_none();
         parts.extensions.clear();
         let before = context.map_or(0, |context| context.attempt());
         let call = |before| Call::new(&self.inner, target, policy, before, deadline, repeat, key);
-        let source = self.credentials.as_ref();
+        let source = self.credentials.as_ref().filter(|_| is_ours);
         let Some(shown) = credentials::put(source, target, &mut parts.headers, deadline).await? else {
             return Ok((call(before).run(parts, body).await?, deadline));
         };

@@ -4,7 +4,8 @@
 //! call, within its deadline, before the first attempt. All attempts show the same. The sources that speak OAuth are in
 //! `mainstay-auth`.
 //!
-//! What stands in `Authorization` already is left alone, and no source is asked.
+//! What stands in `Authorization` already is left alone, and no source is asked; nor for a request that is somebody else's
+//! ([`PassedOn`](mainstay_core::context::PassedOn)).
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 

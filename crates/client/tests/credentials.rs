@@ -18,7 +18,7 @@ use axum::{
 };
 use mainstay_client::{Client, Credentials, Error, credentials::Credential, discovery::fixed::Fixed};
 use mainstay_core::{
-    context::Deadline,
+    context::{Deadline, PassedOn},
     error::{Kind, mapping::Classified},
 };
 use mainstay_discovery::{Endpoint, ServiceName};
@@ -150,6 +150,19 @@ async fn what_stands_there_already_is_left_alone() {
         request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer old"));
         assert_eq!(text(&client, request).await.0, StatusCode::UNAUTHORIZED);
         assert_eq!((source.asked(), source.refused()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn for_a_request_of_somebody_else_nothing_of_ours_is_shown() {
+    both(async |client| {
+        let source = Scripted::new(&["Bearer ours"]);
+        let client = client.with_credentials(source.clone());
+        let mut request = get();
+        request.extensions_mut().insert(PassedOn::new());
+        assert_eq!(text(&client, request).await.1, r#"[] "0""#);
+        assert_eq!(source.asked(), 0);
     })
     .await;
 }

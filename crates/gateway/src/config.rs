@@ -154,6 +154,19 @@ impl Route {
     pub fn prefix(prefix: impl Into<String>, service: impl Into<String>) -> Self {
         Self { prefix: Some(prefix.into()), service: service.into(), ..Self::default() }
     }
+
+    /// Whose callers need no token.
+    #[must_use]
+    pub fn to_everybody(self) -> Self {
+        Self { public: true, ..self }
+    }
+
+    /// Whose callers need these scopes.
+    #[must_use]
+    pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes.extend(scopes.into_iter().map(Into::into));
+        self
+    }
 }
 
 impl Section for Config {

@@ -8,7 +8,7 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri, 
 use mainstay_auth::Require;
 use mainstay_core::{
     Body, BoxError, Error,
-    context::{Deadline, RequestContext},
+    context::{Deadline, PassedOn, RequestContext},
     error::{Kind, Protocol},
     server::Connection,
 };
@@ -343,6 +343,7 @@ impl Shared {
             extensions.get::<RequestContext>().cloned().or_else(RequestContext::current).unwrap_or_default();
         let mut extensions = Extensions::new();
         extensions.insert(context.with_deadline(Deadline::by_default(route.timeout)));
+        extensions.insert(PassedOn::new());
         *request.extensions_mut() = extensions;
     }
 
