@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs the shop as five processes that find each other by gossip, until Ctrl-C. The door is at http://127.0.0.1:8080.
+# Runs the shop as six processes that find each other by gossip, until Ctrl-C. The door is at http://127.0.0.1:8080.
 set -eu
 cd "$(dirname "$0")"
 cargo build --quiet --package shop
+export MAINSTAY_PROFILE="${MAINSTAY_PROFILE:-dev}"
 shop=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/shop
 
 pids=
@@ -17,7 +18,7 @@ trap stop EXIT
 trap 'trap - EXIT; wait; exit 130' INT
 trap 'exit 143' TERM
 
-for service in inventory payments catalog orders; do
+for service in identity inventory payments catalog orders; do
     "$shop" --config part.toml --services "$service" &
     pids="$pids $!"
 done

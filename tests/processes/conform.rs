@@ -87,13 +87,12 @@ async fn the_specimen_keeps_every_clause() {
         "--require-all",
     ];
     let (dependencies, places) = stand_ins("dependency");
-    let [issuer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
-    let issued = format!("--issuer={issuer}");
+    let (issuer, tokens) = issuer();
     let arguments = arguments.into_iter().chain(dependencies.iter().map(String::as_str));
-    let arguments: Vec<&str> = arguments.chain([issued.as_str()]).collect();
+    let arguments: Vec<&str> = arguments.chain([issuer.as_str()]).collect();
     // It repeats what is refused, so that CALL 4 can see that it does so once.
     let repeats = "--set 'client.retry.statuses=[503]'";
-    let tokens = format!("--set auth.audience=conform --set auth.issuers.conform.issuer={issuer}");
+    let tokens = format!("--set auth.audience=conform --set {tokens}");
     let command = format!("{specimen} {repeats} {tokens} --set request.default_timeout=3s --set '{places}'");
     conforms(&command, &arguments).await;
 }
@@ -105,13 +104,23 @@ fn stand_ins(service: &str) -> ([String; 2], String) {
     (urls.map(|url| format!("--dependency={url}")), places)
 }
 
+/// A place where the suite stands in for an issuer: the option, and the setting that has its tokens taken.
+fn issuer() -> (String, String) {
+    let [url] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+    (format!("--issuer={url}"), format!("auth.issuers.conform.issuer={url}"))
+}
+
 #[tokio::test]
 async fn a_gateway_calls_as_promised() {
     let (dependencies, places) = stand_ins("catalog");
     let arguments =
         ["--call-route=/products", "--call-post=POST=/products", "--only=CALL,DEADLINE.1,TRACE,METRIC"];
     let arguments: Vec<&str> = arguments.into_iter().chain(dependencies.iter().map(String::as_str)).collect();
-    conforms(&format!("{} --services gateway --set '{places}'", binary("shop").display()), &arguments).await;
+    conforms(
+        &format!("{} --services gateway,identity --set '{places}'", binary("shop").display()),
+        &arguments,
+    )
+    .await;
 }
 
 /// The shop, with the routes that misbehave on purpose.
@@ -123,7 +132,7 @@ fn shop() -> String {
 }
 
 /// What the shop answers at its door, in either shape.
-const DOOR: [&str; 11] = [
+const DOOR: [&str; 16] = [
     "--route=/products",
     "--slow-route=/debug/slow?ms=1500",
     "--stream-route=/orders/events",
@@ -134,32 +143,43 @@ const DOOR: [&str; 11] = [
     "--json-body={\"items\": [{\"sku\": \"mug\", \"quantity\": 1}]}",
     "--grpc",
     "--overload=2000",
+    "--audience=shop",
+    "--scope=orders:read orders:write",
+    "--closed-route=/orders",
+    "--scoped-route=/orders",
+    "--public-route=/products",
     "--timeout=90s",
 ];
 
-/// The checks that need tokens, which the shop does not want, a slow gRPC method, which it has not, a gRPC service, which its
-/// door has not, or a place beside the whole shop, which another test has.
+/// The checks that need a slow or closed gRPC method, which the shop has not at its door, a gRPC service, which neither, or a place
+/// beside the whole shop, which another test has.
 fn all_but_what_the_door_lacks(report: &str) {
     let skipped: Vec<&str> =
         report.lines().map(str::trim).filter(|line| line.starts_with("skipped ")).collect();
-    let lacking = ["AUTH.", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service", "--dependency"];
+    let lacking = ["AUTH.2.grpc", "DEADLINE.1.grpc", "METRIC.2.grpc", "HEALTH.3.service", "--dependency"];
     let expected = |line: &&str| lacking.iter().any(|lacking| line.contains(lacking));
     assert!(skipped.iter().all(expected), "{skipped:#?}");
 }
 
 #[tokio::test]
 async fn the_shop_keeps_every_clause_as_one_process() {
-    all_but_what_the_door_lacks(&conforms(&shop(), &DOOR).await);
+    let (issuer, tokens) = issuer();
+    let arguments = [&DOOR[..], &[&issuer]].concat();
+    all_but_what_the_door_lacks(&conforms(&format!("{} --set {tokens}", shop()), &arguments).await);
 }
 
 #[tokio::test]
-async fn the_shop_keeps_every_clause_as_four_processes() {
+async fn the_shop_keeps_every_clause_as_five_processes() {
     let program = binary("shop");
     let [catalog] = free_ports();
     let at = |service: &str, process: &Process| {
         format!("discovery.static.{service}=[\"http://{}\"]", process.main)
     };
-    let only = |service: &'static str| ["--services", service, "--set", "app.payments.failure_rate=0.0"];
+    let (issuer, tokens) = issuer();
+    let identity = Process::start(&program, &["--services", "identity"]).await;
+    let to_identity = at("identity", &identity);
+    let told = ["--set", &tokens, "--set", &to_identity, "--set", "app.payments.failure_rate=0.0"];
+    let only = |service: &'static str| [&["--services", service], &told[..]].concat();
     let payments = Process::start(&program, &only("payments")).await;
     let inventory = Process::start(&program, &only("inventory")).await;
     let (to_payments, to_inventory) = (at("payments", &payments), at("inventory", &inventory));
@@ -168,10 +188,12 @@ async fn the_shop_keeps_every_clause_as_four_processes() {
     let orders = Process::start(&program, &[&only("orders")[..], &found].concat()).await;
 
     let door = format!(
-        "{} --services gateway,catalog --set services.catalog.address=127.0.0.1:{catalog} --set '{}' --set '{}'",
+        "{} --services gateway,catalog --set services.catalog.address=127.0.0.1:{catalog} --set {tokens} \
+         --set '{to_identity}' --set '{}' --set '{}'",
         shop(),
         at("orders", &orders),
         to_inventory,
     );
-    all_but_what_the_door_lacks(&conforms(&door, &DOOR).await);
+    let arguments = [&DOOR[..], &[&issuer]].concat();
+    all_but_what_the_door_lacks(&conforms(&door, &arguments).await);
 }

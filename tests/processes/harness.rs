@@ -208,6 +208,21 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
+/// A token of the shop whose door this is, as it prints how to get one.
+pub(crate) async fn shop_token(door: SocketAddr) -> String {
+    let form = "grant_type=client_credentials";
+    let request = format!(
+        "POST /identity/token HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\
+         Authorization: Basic c2hvcHBlcjpzaG9wcGVyLWluLWRldmVsb3BtZW50\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    let answer = exchange(door, &request).await;
+    let issued: serde_json::Value =
+        serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
+    issued["access_token"].as_str().unwrap_or_else(|| panic!("{issued}")).to_owned()
+}
+
 /// The samples of a scrape, with their labels.
 pub(crate) async fn metrics(process: &Process) -> BTreeMap<String, f64> {
     let text = get(process.admin, "/metrics").await.body;

@@ -7,6 +7,8 @@ use std::{
 
 use mainstay::Addresses;
 
+use crate::identity::SHOPPER;
+
 /// Prints the requests to try, where the door is in this process.
 pub(crate) fn print(addresses: &Addresses) {
     if let Some(address) = addresses.of("gateway") {
@@ -20,12 +22,20 @@ fn write(out: &mut impl Write, address: SocketAddr) -> io::Result<()> {
     let order =
         r#"{"items":[{"sku":"mug","quantity":2},{"sku":"lamp","quantity":1}],"payment_token":"tok_visa"}"#;
     writeln!(out, "\nThe shop is open at {url}")?;
-    writeln!(out, "\nSee what there is, order, read the order back:")?;
+    let (id, secret) = SHOPPER;
+    let token = "sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/'";
+    writeln!(out, "\nSee what there is:")?;
     writeln!(out, "  curl {url}/products")?;
-    writeln!(out, "  curl --json '{order}' {url}/orders")?;
-    writeln!(out, "  curl '{url}/orders?limit=1'")?;
+    writeln!(out, "\nGet a token (secrets that everybody knows, in the profile `dev` alone):")?;
+    writeln!(
+        out,
+        "  TOKEN=$(curl --silent --user {id}:{secret} --data grant_type=client_credentials {url}/identity/token | {token})"
+    )?;
+    writeln!(out, "\nOrder, read the order back:")?;
+    writeln!(out, "  curl --oauth2-bearer $TOKEN --json '{order}' {url}/orders")?;
+    writeln!(out, "  curl --oauth2-bearer $TOKEN '{url}/orders?limit=1'")?;
     writeln!(out, "\nWatch orders come in (in another terminal):")?;
-    writeln!(out, "  curl --no-buffer {url}/orders/events")?;
+    writeln!(out, "  curl --oauth2-bearer $TOKEN --no-buffer {url}/orders/events")?;
     writeln!(out, "\nCtrl-C closes it.\n")?;
     out.flush()
 }

@@ -1,15 +1,16 @@
-//! A small shop: five services, in one process or in many. See the README beside it.
+//! A small shop: six services, in one process or in many. See the README beside it.
 
 mod banner;
 mod catalog;
 mod database;
 mod gateway;
+mod identity;
 mod interfaces;
 mod inventory;
 mod orders;
 mod payments;
 
-use mainstay::{Host, config::figment::providers::Serialized};
+use mainstay::Host;
 
 #[tokio::main]
 async fn main() -> mainstay::Result<()> {
@@ -18,11 +19,10 @@ async fn main() -> mainstay::Result<()> {
 
 /// All of the shop; which services of it run is configuration.
 fn shop() -> Host {
-    // Nobody has to log in yet, whatever the profile is.
-    let for_everybody = Serialized::default("auth.required", false);
     Host::new()
-        .load_with(|loader| loader.named_source("the default of the shop", for_everybody))
+        .load_with(identity::development)
         .service(gateway::service())
+        .service(identity::service())
         .service(catalog::service())
         .service(orders::service())
         .service(inventory::service())

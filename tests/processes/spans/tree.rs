@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::receiver::{Receiver, SERVER, Span};
-use crate::harness::{Process, binary, exchange};
+use crate::harness::{Process, binary, exchange, shop_token};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
 /// Orders at this door, as a caller that records its own part of the trace.
 async fn order(door: &Process) {
+    let token = shop_token(door.main).await;
     let body = json!({ "items": [{ "sku": "mug", "quantity": 2 }], "payment_token": "tok_visa" }).to_string();
     let request = format!(
         "POST /orders HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         traceparent: 00-{TRACE}-{CALLER}-01\r\ntracestate: vendor=1\r\nContent-Length: {}\r\n\r\n{body}",
+         Authorization: Bearer {token}\r\ntraceparent: 00-{TRACE}-{CALLER}-01\r\ntracestate: vendor=1\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let answer = exchange(door.main, &request).await;
@@ -113,6 +114,8 @@ async fn an_order_is_one_trace_through_several_processes_over_http() {
     let at = |service: &str, process: &Process| {
         format!("discovery.static.{service}=[\"http://{}\"]", process.main)
     };
+    let identity = started(&told, &["--services", "identity"]).await;
+    told.extend(["--set".to_owned(), at("identity", &identity)]);
     let catalog = started(&told, &["--services", "catalog"]).await;
     let inventory = started(&told, &["--services", "inventory"]).await;
     let payments = started(&told, &["--services", "payments"]).await;
@@ -123,7 +126,7 @@ async fn an_order_is_one_trace_through_several_processes_over_http() {
     let door = [&["--services", "gateway", "--set", &to_orders], &found[..]].concat();
     let gateway = started(&told, &door).await;
     order(&gateway).await;
-    for mut process in [gateway, orders, catalog, inventory, payments] {
+    for mut process in [gateway, orders, catalog, inventory, payments, identity] {
         process.terminate().await;
         assert!(process.ended().await.success(), "{}", process.log().text());
     }

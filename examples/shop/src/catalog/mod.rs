@@ -41,7 +41,7 @@ const PRODUCTS: [Product; 4] = [
 /// The service `catalog`.
 pub(crate) fn service() -> Service {
     let (routes, description) = routes().split_for_parts();
-    Service::new("catalog").http(routes).openapi(description)
+    Service::new("catalog").public_http(routes).openapi(description)
 }
 
 fn routes() -> OpenApiRouter {

@@ -21,10 +21,11 @@ impl Config {
     pub(super) fn routes(&self) -> gateway::Config {
         let mut config = self.edge.clone();
         for (name, route) in [
-            ("catalog", Route::prefix("/products", "catalog")),
+            ("catalog", Route::prefix("/products", "catalog").to_everybody()),
+            ("identity", Route::prefix("/identity", "identity").to_everybody()),
             ("orders", Route::prefix("/orders", "orders")),
             // gRPC, by its path: everybody may look at the stock, only orders may change it.
-            ("stock", Route::path("/shop.inventory.v1.Inventory/GetStock", "inventory")),
+            ("stock", Route::path("/shop.inventory.v1.Inventory/GetStock", "inventory").to_everybody()),
         ] {
             config.routes.entry(name.to_owned()).or_insert(route);
         }

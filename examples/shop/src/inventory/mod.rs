@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use mainstay::{
     Result, Service, ServiceContext,
+    auth::{Methods, Require},
     lifecycle::{self, Component, Dependencies},
 };
+
+use tower::Layer as _;
 
 use crate::database::Database;
 use config::Config;
@@ -44,10 +47,16 @@ fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
     let filling = Filling { store: store.clone(), config };
     Ok(context
         .service()
-        .grpc(rpc::server(store))
+        .public_grpc(who_may().layer(rpc::server(store)))
         .descriptors(DESCRIPTORS)
         .component(database)
         .component(filling))
+}
+
+/// Everybody may look; the stock changes for orders alone.
+fn who_may() -> Methods {
+    let orders = Require::client("orders");
+    Methods::new().public("GetStock").method("Reserve", orders.clone()).method("Release", orders)
 }
 
 /// Puts the first stock into an empty database.

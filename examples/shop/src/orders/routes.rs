@@ -2,6 +2,7 @@
 
 use mainstay::{
     Error, Result,
+    auth::Require,
     axum::{
         self,
         extract::State,
@@ -14,7 +15,10 @@ use mainstay::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
 
 use super::{
     order::{Basket, Order},
@@ -24,9 +28,10 @@ use crate::interfaces;
 
 pub(super) fn routes(placing: Placing) -> OpenApiRouter {
     interfaces::router()
-        .routes(routes!(list, place))
-        .routes(routes!(events))
-        .routes(routes!(show))
+        .routes(routes!(list).layer(Require::scope("orders:read")))
+        .routes(routes!(place).layer(Require::scope("orders:write")))
+        .routes(routes!(events).layer(Require::scope("orders:read")))
+        .routes(routes!(show).layer(Require::scope("orders:read")))
         .with_state(placing)
 }
 

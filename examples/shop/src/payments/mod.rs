@@ -9,7 +9,7 @@ mod routes;
 
 use std::sync::Arc;
 
-use mainstay::{Result, Service, ServiceContext, client::Operation, telemetry::slo::Slo};
+use mainstay::{Result, Service, ServiceContext, auth::Require, client::Operation, telemetry::slo::Slo};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -66,5 +66,7 @@ fn build(config: Arc<Config>, context: &ServiceContext) -> Result<Service> {
     let (routes, description) = routes::routes(database.clone(), chaos).split_for_parts();
     // A bank that fails as often as this one can't be promised more of.
     let paying = Slo::availability(85.0).with_method("PUT").with_route("/payments/{id}");
+    // Nobody else has anything to pay here.
+    let routes = routes.layer(Require::client("orders"));
     Ok(context.service().http(routes).openapi(description).component(database).slo("paying", paying))
 }

@@ -220,7 +220,7 @@ async fn who_watches_the_shop_is_told_when_payments_fail() {
 
     // What is exported is right, and so is what is measured.
     let (rules, tests) = (with_end(directory, ".rules.yaml"), with_end(directory, ".tests.yaml"));
-    assert_eq!(rules.len(), 6, "{rules:?}");
+    assert_eq!(rules.len(), 7, "{rules:?}");
     for (verb, files) in [("check", &rules), ("test", &tests)] {
         let files = files.iter().map(String::as_str);
         passes("promtool", directory, &[verb, "rules"].into_iter().chain(files).collect::<Vec<_>>(), None);

@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::process::{Process, set};
+use crate::{
+    process::{Process, set},
+    shop::token,
+};
 
 /// Two copies of each; and one door.
 const SERVICES: [&str; 4] = ["catalog", "orders", "inventory", "payments"];
@@ -76,9 +79,17 @@ impl Fleet {
     }
 }
 
+/// Where the shop is open, and what opens it.
+#[derive(Clone)]
+struct Door {
+    address: SocketAddr,
+    token: String,
+}
+
 /// One request on a connection of its own: nothing on this side of the door sends anything twice.
-async fn ask(door: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
-    ask_with(door, method, path, "", body).await
+async fn ask(door: &Door, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
+    let lines = format!("authorization: Bearer {}\r\n", door.token);
+    ask_with(door.address, method, path, "application/json", &lines, body).await
 }
 
 /// With more header lines, each with its end.
@@ -86,6 +97,7 @@ pub(crate) async fn ask_with(
     door: SocketAddr,
     method: &str,
     path: &str,
+    content_type: &str,
     lines: &str,
     body: &str,
 ) -> Result<(u16, String), String> {
@@ -93,7 +105,7 @@ pub(crate) async fn ask_with(
         let mut stream = TcpStream::connect(door).await?;
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
              content-length: {length}\r\n{lines}\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;
@@ -115,13 +127,13 @@ struct Counts {
 }
 
 /// Looks at things, again and again; what went wrong.
-async fn read(door: SocketAddr, counts: Arc<Counts>) -> Vec<String> {
+async fn read(door: Door, counts: Arc<Counts>) -> Vec<String> {
     let mut failures = Vec::new();
     for path in ["/products", "/orders?limit=1", "/products/mug"].into_iter().cycle() {
         if counts.stop.load(Ordering::Relaxed) {
             break;
         }
-        match ask(door, "GET", path, "").await {
+        match ask(&door, "GET", path, "").await {
             Ok((200, _)) => {
                 counts.read.fetch_add(1, Ordering::Relaxed);
             }
@@ -133,7 +145,7 @@ async fn read(door: SocketAddr, counts: Arc<Counts>) -> Vec<String> {
 }
 
 /// Buys a mug, again and again, each paid for by another token; the ids of the orders that were said to be paid.
-async fn buy(door: SocketAddr, buyer: usize, counts: Arc<Counts>) -> Vec<String> {
+async fn buy(door: Door, buyer: usize, counts: Arc<Counts>) -> Vec<String> {
     let mut placed = Vec::new();
     for number in 0.. {
         if counts.stop.load(Ordering::Relaxed) {
@@ -141,7 +153,7 @@ async fn buy(door: SocketAddr, buyer: usize, counts: Arc<Counts>) -> Vec<String>
         }
         let body =
             format!(r#"{{"items":[{{"sku":"mug","quantity":1}}],"payment_token":"tok_{buyer}_{number}"}}"#);
-        match ask(door, "POST", "/orders", &body).await {
+        match ask(&door, "POST", "/orders", &body).await {
             Ok((201, answer)) => {
                 let id = answer.lines().find_map(|line| line.strip_prefix("location: /orders/"));
                 placed.push(id.unwrap_or_else(|| panic!("no location: {answer}")).trim().to_owned());
@@ -159,18 +171,23 @@ async fn buy(door: SocketAddr, buyer: usize, counts: Arc<Counts>) -> Vec<String>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_are_killed_added_and_moved_and_nothing_is_lost_or_doubled() {
     let fleet = Fleet::new();
+    // Alone, since it keeps what it knows in memory; whoever takes its tokens is ready once it has its keys.
+    let _identity = fleet.start("identity");
     let mut copies: Vec<_> =
         SERVICES.iter().map(|service| [fleet.start(service), fleet.start(service)]).collect();
     let mut gateway = fleet.start("gateway");
-    let door: SocketAddr = gateway
+    let address: SocketAddr = gateway
         .find("address", |line| line.strip_prefix("The shop is open at ").map(str::to_owned))
         .trim_start_matches("http://")
         .parse()
         .unwrap();
 
+    let door = Door { address, token: token(address).await };
+
     let counts = Arc::new(Counts::default());
-    let readers: Vec<_> = (0..READERS).map(|_| tokio::spawn(read(door, counts.clone()))).collect();
-    let buyers: Vec<_> = (0..BUYERS).map(|buyer| tokio::spawn(buy(door, buyer, counts.clone()))).collect();
+    let readers: Vec<_> = (0..READERS).map(|_| tokio::spawn(read(door.clone(), counts.clone()))).collect();
+    let buyers: Vec<_> =
+        (0..BUYERS).map(|buyer| tokio::spawn(buy(door.clone(), buyer, counts.clone()))).collect();
     sleep(Duration::from_secs(1)).await;
 
     // The first process of all is the one that the others were told to begin with: it goes first.

@@ -38,9 +38,14 @@ impl Process {
 
     /// A command line, as somebody would type it.
     pub(crate) fn line(line: &str) -> Self {
+        Self::line_after(":", line)
+    }
+
+    /// A line of the shell, after another one that sets what it needs.
+    pub(crate) fn line_after(before: &str, line: &str) -> Self {
         let mut command = Command::new("sh");
         // `exec`, so that the id is that of the program and not of the shell.
-        command.args(["-c", &format!("exec {line}")]);
+        command.args(["-c", &format!("{before}\nexec {line}")]);
         Self::start(command)
     }
 

@@ -139,8 +139,8 @@ async fn transcript(shape: Shape) -> Vec<(String, Value)> {
     said.told("reserve", inventory.reserve(ReserveRequest::default()).await.map(tonic_inner));
 
     // Without the customer's own client, which would give up by itself. How far the order got, is chance.
-    let hasty =
-        ask_with(shop.door, "POST", "/orders", "x-request-timeout: 100m\r\n", &declined).await.unwrap();
+    let lines = format!("x-request-timeout: 100m\r\nauthorization: Bearer {}\r\n", shop.token().await);
+    let hasty = ask_with(shop.door, "POST", "/orders", "application/json", &lines, &declined).await.unwrap();
     let is_problem = hasty.1.contains("content-type: application/problem+json");
     said.0.push(("an order without time".to_owned(), json!({ "status": hasty.0, "is_problem": is_problem })));
     shop.close();

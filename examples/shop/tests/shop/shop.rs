@@ -1,6 +1,6 @@
 //! A shop that is open, in one of its shapes, and what its customers do there.
 
-use std::{fmt, net::SocketAddr, ops::Deref, path::Path};
+use std::{fmt, net::SocketAddr, ops::Deref, path::Path, sync::Arc};
 
 use mainstay::{
     Client,
@@ -9,8 +9,10 @@ use mainstay::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::{
+    moving::ask_with,
     process::{Process, set, socket},
     proto::{GetStockRequest, inventory_client::InventoryClient},
 };
@@ -62,7 +64,8 @@ impl Shop {
             processes[0].find("address", |line| line.strip_prefix("The shop is open at ").map(str::to_owned));
         let door = address.strip_prefix("http://").and_then(|door| door.parse().ok()).expect("an address");
         let client = Client::new(Fixed::new().with("shop", [SocketAddr::into(door)]).expect("a name"));
-        Self { processes, customer: Customer { door, client }, _directory: directory }
+        let customer = Customer { door, client, token: Arc::default() };
+        Self { processes, customer, _directory: directory }
     }
 
     /// Where the admin listener of its first process is.
@@ -78,8 +81,8 @@ impl Shop {
     pub(crate) fn commands(&mut self) -> Vec<String> {
         let mut commands = Vec::new();
         self.processes[0].find("end of the commands", |line| {
-            if let Some(command) = line.strip_prefix("  curl ") {
-                commands.push(format!("curl {command}"));
+            if let Some(command) = line.strip_prefix("  ") {
+                commands.push(command.to_owned());
             }
             (line == "Ctrl-C closes it.").then_some(())
         });
@@ -127,9 +130,16 @@ pub(crate) struct Customer {
     /// Where the shop listens.
     pub(crate) door: SocketAddr,
     client: Client,
+    token: Arc<OnceCell<String>>,
 }
 
 impl Customer {
+    /// The token that the customer shows, asked for once.
+    pub(crate) async fn token(&self) -> &str {
+        let ask = async || token(self.door).await;
+        self.token.get_or_init(ask).await
+    }
+
     /// One request; the status and the JSON of the answer.
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<String>) -> Answer {
         self.call_with(method, path, &[], body).await
@@ -144,6 +154,7 @@ impl Customer {
         body: impl Into<String>,
     ) -> Answer {
         let request = self.client.request(method, format!("http://shop{path}"));
+        let request = request.header("authorization", format!("Bearer {}", self.token().await));
         let request = request.header("content-type", "application/json").body(body.into());
         let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let answer = request.send().await.expect("an answer");
@@ -180,6 +191,20 @@ impl Customer {
     }
 }
 
+/// A token of the shop's own identity provider, by client credentials, as the shop prints it.
+pub(crate) async fn token(door: SocketAddr) -> String {
+    // shopper:shopper-in-development
+    let lines = "authorization: Basic c2hvcHBlcjpzaG9wcGVyLWluLWRldmVsb3BtZW50\r\n";
+    let form = "application/x-www-form-urlencoded";
+    let (status, answer) =
+        ask_with(door, "POST", "/identity/token", form, lines, "grant_type=client_credentials")
+            .await
+            .expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    let (_, rest) = answer.split_once(r#""access_token":""#).unwrap_or_else(|| panic!("no token: {answer}"));
+    rest.split('"').next().expect("it ends").to_owned()
+}
+
 /// The processes of a fleet, by the names of their files; the first one is the door.
 const FLEET: [&str; 4] = ["gateway", "inventory", "payments", "orders"];
 
@@ -193,11 +218,14 @@ fn fleet(directory: &Path, values: &[(&str, &str)]) -> Vec<Process> {
             let file = format!("{}/fleet/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let mut arguments = vec!["--config".to_owned(), file];
             if name == "gateway" {
-                arguments.extend(set(&[("services.catalog.address", &socket("catalog"))]));
+                arguments.extend(set(&[
+                    ("services.catalog.address", &socket("catalog")),
+                    ("services.identity.address", &socket("identity")),
+                ]));
             } else {
                 arguments.extend(set(&[("server.address", &socket(name))]));
             }
-            for other in ["catalog", "inventory", "payments", "orders"] {
+            for other in ["catalog", "identity", "inventory", "payments", "orders"] {
                 arguments.extend(set(&[(&format!("discovery.static.{other}"), &at(other))]));
             }
             arguments.extend(set(values));

@@ -18,18 +18,24 @@ pub(crate) const LUCKY: (&str, &str) = ("app.payments.failure_rate", "0.0");
 pub(crate) async fn the_printed_requests_work(shape: Shape) {
     let mut shop = Shop::open(shape, &[LUCKY]);
     let commands = shop.commands();
+    let (token, commands): (Vec<_>, Vec<_>) =
+        commands.iter().partition(|command| command.starts_with("TOKEN="));
     let (watching, commands): (Vec<_>, Vec<_>) =
-        commands.iter().partition(|command| command.contains("/orders/events"));
-    assert!(watching.len() == 1 && commands.len() >= 3, "{watching:?} {commands:?}");
+        commands.into_iter().partition(|command| command.contains("/orders/events"));
+    assert!(
+        token.len() == 1 && watching.len() == 1 && commands.len() >= 3,
+        "{token:?} {watching:?} {commands:?}"
+    );
+    let token = token[0];
 
     // Whoever watches must have begun before there is something to see.
     let mut watching =
-        Process::line(&format!("{} --silent --show-error --verbose --max-time 60", watching[0]));
+        Process::line_after(token, &format!("{} --silent --show-error --verbose --max-time 60", watching[0]));
     watching.find("head of the answer", |line| line.contains("text/event-stream").then_some(()));
     let mut answers = Vec::new();
     for command in commands {
         let (status, output) =
-            Process::line(&format!("{command} --silent --show-error --fail-with-body")).wait();
+            Process::line_after(token, &format!("{command} --silent --show-error --fail-with-body")).wait();
         assert!(status.success(), "{command}: {status}\n{output}");
         answers
             .push(serde_json::from_str::<Value>(&output).unwrap_or_else(|_| panic!("{command}: {output}")));
