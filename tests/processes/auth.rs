@@ -2,10 +2,11 @@
 
 use std::{
     process::Stdio,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::harness::{Answer, Process, binary, exchange, get, metrics};
 
@@ -89,7 +90,8 @@ async fn a_program_that_was_not_told_whose_tokens_to_take_ends_with_78_unless_a_
         command.env("MAINSTAY_PROFILE", profile);
         command
     };
-    let refused = start(&[], "production").stdout(Stdio::null()).output().await.unwrap();
+    let refused = start(&[], "production").stdout(Stdio::null()).kill_on_drop(true).output();
+    let refused = timeout(Duration::from_secs(60), refused).await.expect("it does not start").unwrap();
     let told = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(78), "{told}");
     assert!(told.contains("auth.required") && told.contains("auth.required = false"), "{told}");
