@@ -3,18 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use serde_json::json;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 
-use super::{Endpoint, Trouble, stand_in::read_call};
+use super::{
+    Endpoint, Trouble,
+    stand_in::{listen, read_call},
+};
 use crate::conform::token::{Draft, Key};
 
 /// Where the keys are.
@@ -45,9 +42,6 @@ impl Issuer {
     /// # Errors
     /// A sentence that names the address.
     pub(crate) async fn listen(at: &Endpoint, audience: &str) -> Result<Self, String> {
-        let listener = TcpListener::bind(at.parts())
-            .await
-            .map_err(|error| format!("--issuer: can't listen on {} in its place: {error}", at.authority()))?;
         let url = format!("http://{}", at.authority());
         let state = State {
             url: url.clone(),
@@ -56,9 +50,11 @@ impl Issuer {
             asked: BTreeMap::new(),
         };
         let state = Arc::new(Mutex::new(state));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&state)));
-        Ok(Self { url, audience: audience.to_owned(), state, _tasks: tasks })
+        let tasks = listen("--issuer", at, {
+            let state = Arc::clone(&state);
+            move |stream| serve(stream, Arc::clone(&state))
+        });
+        Ok(Self { url, audience: audience.to_owned(), _tasks: tasks.await?, state })
     }
 
     /// Its URL, `iss`.
@@ -138,30 +134,12 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
-    let mut connections = JoinSet::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let state = Arc::clone(&state);
-                connections.spawn(async move {
-                    // What can't be read costs the connection.
-                    let _ = serve(stream, &state).await;
-                });
-            }
-            Err(_) => sleep(Duration::from_millis(10)).await,
-        }
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Result<(), Trouble> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
     loop {
         let (call, _) = read_call(&mut stream, &mut buffer).await?;
         let (body, is_away) = {
-            let mut state = lock(state);
+            let mut state = lock(&state);
             (state.answer(&call.target), state.is_away)
         };
         if is_away {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     Endpoint, Trouble,
     protobuf::{Fields, Value},
-    stand_in::read_call,
+    stand_in::{listen, read_call},
 };
 use crate::conform::settings::Assignment;
 
@@ -52,13 +52,12 @@ impl Collector {
     /// # Errors
     /// A sentence that names the address.
     pub(crate) async fn listen(at: &Endpoint) -> Result<Self, String> {
-        let listener = TcpListener::bind(at.parts())
-            .await
-            .map_err(|error| format!("--otlp: can't listen on {}: {error}", at.authority()))?;
-        let spans = Arc::default();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&spans)));
-        Ok(Self { at: at.clone(), spans, _tasks: tasks })
+        let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
+        let tasks = listen("--otlp", at, {
+            let spans = Arc::clone(&spans);
+            move |stream| serve(stream, Arc::clone(&spans))
+        });
+        Ok(Self { at: at.clone(), _tasks: tasks.await?, spans })
     }
 
     /// What tells the exporter of any SDK of OpenTelemetry to send here, and soon.
@@ -96,25 +95,7 @@ fn lock(spans: &Mutex<Vec<Span>>) -> std::sync::MutexGuard<'_, Vec<Span>> {
     spans.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, spans: Arc<Mutex<Vec<Span>>>) {
-    let mut connections = JoinSet::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let spans = Arc::clone(&spans);
-                connections.spawn(async move {
-                    // What can't be read costs the connection; the check then misses its spans.
-                    let _ = serve(stream, &spans).await;
-                });
-            }
-            Err(_) => sleep(Duration::from_millis(10)).await,
-        }
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(mut stream: TcpStream, spans: &Mutex<Vec<Span>>) -> Result<(), Trouble> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: TcpStream, spans: Arc<Mutex<Vec<Span>>>) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
     loop {
         let (call, body) = read_call(&mut stream, &mut buffer).await?;
@@ -123,7 +104,7 @@ async fn serve(mut stream: TcpStream, spans: &Mutex<Vec<Span>>) -> Result<(), Tr
         let read = if call.target.ends_with("/v1/traces") { read(&body) } else { Some(Vec::new()) };
         let status = match read {
             Some(more) if is_plain => {
-                let mut spans = lock(spans);
+                let mut spans = lock(&spans);
                 spans.extend(more);
                 let surplus = spans.len().saturating_sub(MOST_SPANS);
                 spans.drain(..surplus);

@@ -69,19 +69,17 @@ impl StandIn {
     /// # Errors
     /// A sentence that names the address.
     pub(crate) async fn listen(at: &Endpoint) -> Result<Self, String> {
-        let (host, port) = at.parts();
-        let listener = TcpListener::bind((host, port)).await.map_err(|error| {
-            format!("--dependency: can't listen on {} in its place: {error}", at.authority())
-        })?;
         let state = Arc::new(State {
             manner: Mutex::new(Manner::Answer),
             calls: Mutex::default(),
             hanging: AtomicUsize::new(0),
             answered: AtomicBool::new(false),
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, state.clone()));
-        Ok(Self { state, _tasks: tasks })
+        let tasks = listen("--dependency", at, {
+            let state = Arc::clone(&state);
+            move |stream| serve(stream, Arc::clone(&state))
+        });
+        Ok(Self { _tasks: tasks.await?, state })
     }
 
     pub(crate) fn behave(&self, manner: Manner) {
@@ -139,15 +137,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+/// Listens in somebody's place, and serves each connection, until it is dropped. The error is a sentence that names `option` and
+/// the address.
+pub(super) async fn listen<F>(
+    option: &str,
+    at: &Endpoint,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> Result<JoinSet<()>, String>
+where
+    F: Future<Output = Result<(), Trouble>> + Send + 'static,
+{
+    let listener = TcpListener::bind(at.parts())
+        .await
+        .map_err(|error| format!("{option}: can't listen on {} in its place: {error}", at.authority()))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(listener, serve));
+    Ok(tasks)
+}
+
+async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = Result<(), Trouble>> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = state.clone();
+                // It costs the connection only.
+                let _ = stream.set_nodelay(true);
+                let serving = serve(stream);
                 connections.spawn(async move {
                     // What a peer does wrong is for its own checks; here it costs it the connection.
-                    let _ = serve(stream, &state).await;
+                    let _ = serving.await;
                 });
             }
             Err(_) => sleep(Duration::from_millis(10)).await,
@@ -156,8 +177,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &State) -> Result<(), Trouble> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: TcpStream, state: Arc<State>) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
     loop {
         let (call, _) = read_call(&mut stream, &mut buffer).await?;
@@ -182,7 +202,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> Result<(), Trouble> {
                 sleep(Duration::from_millis(50)).await;
                 return Ok(());
             }
-            Manner::Hang => return hang(stream, state).await.map_err(Into::into),
+            Manner::Hang => return hang(stream, &state).await.map_err(Into::into),
         }
     }
 }
