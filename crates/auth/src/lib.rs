@@ -62,6 +62,7 @@ pub mod outgoing;
 pub mod policy;
 mod principal;
 mod refusal;
+mod rounds;
 mod token;
 mod verifier;
 

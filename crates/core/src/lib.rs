@@ -11,6 +11,7 @@
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`extract`] | axum extractors whose rejections are problems that name the field |
+//! | [`file`] | files that settings name, read while the process runs |
 //! | `grpc` | the health and reflection services of gRPC (feature `grpc`) |
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |
@@ -31,6 +32,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod extract;
+pub mod file;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod health;

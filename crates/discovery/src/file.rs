@@ -16,16 +16,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt, io,
-    io::Read as _,
+    fmt,
+    future::ready,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mainstay_core::{config::Duration, error::Report, task::Tasks};
+use mainstay_core::{config::Duration, error::Report, file, task::Tasks};
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::{
     Endpoint, Lease, Register, Resolve, ServiceName, Unregistrable, Watch, fixed,
@@ -120,7 +119,8 @@ impl Registry {
         shared.standing.answered();
         let stop = tasks.stopping().child_token();
         let interval = config.interval.get().max(std::time::Duration::from_millis(10));
-        tasks.spawn_detached(shared.clone().watch(interval, content, stop.clone()));
+        let watch = shared.clone().watch(interval, content);
+        tasks.spawn_detached(stop.clone().run_until_cancelled_owned(watch));
         Ok(Self { shared, _stop: Arc::new(stop.drop_guard()) })
     }
 }
@@ -132,31 +132,12 @@ impl Shared {
     }
 
     /// Takes over what changes; `taken` is what was taken over last.
-    async fn watch(
-        self: Arc<Self>,
-        interval: std::time::Duration,
-        mut taken: Content,
-        stop: CancellationToken,
-    ) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut previous = taken.clone();
-        let watching = async {
-            loop {
-                ticks.tick().await;
-                let now = self.content().await;
-                let is_settled = previous == now;
-                if is_settled && taken != now {
-                    self.take(&now);
-                    taken.clone_from(&now);
-                }
-                previous = now;
-            }
+    async fn watch(self: Arc<Self>, interval: std::time::Duration, taken: Content) {
+        let take = |now| {
+            self.take(&now);
+            ready(())
         };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = watching => {}
-        }
+        file::watch(interval, taken, || self.content(), take).await;
     }
 
     /// What is in the file. A file system that hangs is waited for, since the thread that reads can't be stopped; one
@@ -263,18 +244,7 @@ impl fmt::Debug for Registry {
 
 /// Reads the file, in a thread that may block.
 fn read(path: &Path) -> Content {
-    let told = |error: &io::Error| Report::new(error).to_string();
-    // A pipe would be waited for when it is opened.
-    if !std::fs::metadata(path).map_err(|error| told(&error))?.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| told(&error))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| told(&error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("it has more than {} MiB", LARGEST >> 20));
-    }
-    Ok(bytes)
+    file::read(path, LARGEST).map_err(|error| Report::new(&error).to_string())
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Listed, String> {

@@ -7,10 +7,7 @@ mod set;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,10 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use jsonwebtoken::Algorithm;
 use mainstay_core::{context::RequestContext, task::Tasks};
 use serde_json::{Value, json};
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 pub use self::jwk::{Hmac, Rsa};
@@ -34,6 +28,7 @@ use crate::{
     config::Issuer,
     fetch::{Fetch, Url},
     file,
+    rounds::Rounds,
 };
 
 /// So many requests wait for the keys of one issuer at most; others with unknown keys are refused at once.
@@ -50,10 +45,8 @@ pub(crate) struct Shared {
     /// Its name in the configuration.
     name: String,
     current: ArcSwap<Set>,
-    /// Somebody wants a key that is not there.
-    wanted: Notify,
-    progress: watch::Sender<Progress>,
-    waiting: AtomicUsize,
+    /// Fetches; wanted by who has a key that is not there.
+    fetches: Rounds<()>,
     /// How long a request waits for a fetch at most.
     wait: Duration,
     /// What became of reading them, for people; no request looks at it.
@@ -65,17 +58,6 @@ pub(crate) struct Shared {
 struct Outcome {
     read: Option<Instant>,
     failed: Option<(Instant, String)>,
-}
-
-/// How far fetching is.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    /// So many were begun.
-    begun: u64,
-    /// So many ended, well or not.
-    ended: u64,
-    /// No fetch begins before because somebody wants it; `None` where none ever does.
-    next: Option<Instant>,
 }
 
 impl Keys {
@@ -161,9 +143,7 @@ impl Shared {
         Self {
             name: name.to_owned(),
             current: ArcSwap::from_pointee(set),
-            wanted: Notify::new(),
-            progress: watch::Sender::new(Progress { begun: 0, ended: 0, next }),
-            waiting: AtomicUsize::new(0),
+            fetches: Rounds::new(MOST_WAITING, next),
             wait: issuer.wait.get(),
             outcome: Mutex::default(),
         }
@@ -182,20 +162,7 @@ impl Shared {
         let now = Instant::now();
         let deadline = RequestContext::current().and_then(|context| context.deadline());
         let until = deadline.map_or(now + self.wait, |deadline| deadline.at().min(now + self.wait));
-        let mut progress = self.progress.subscribe();
-        let Progress { begun, ended, next } = *progress.borrow_and_update();
-        let Some(next) = next else { return false };
-        let is_under_way = begun > ended;
-        if !is_under_way && next > until {
-            return false;
-        }
-        let Some(_place) = Waiting::begin(&self.waiting) else { return false };
-        if !is_under_way {
-            self.wanted.notify_one();
-        }
-        let target = if is_under_way { begun } else { begun + 1 };
-        let ended = tokio::time::timeout_at(until, progress.wait_for(|now| now.ended >= target)).await;
-        matches!(ended, Ok(Ok(_)))
+        self.fetches.coming().ended(until, until).await.is_ok()
     }
 
     fn store(&self, next: Set) {
@@ -228,22 +195,6 @@ fn taking(shared: Arc<Shared>, path: PathBuf, rsa: Algorithm) -> impl FnMut(Resu
 /// How long ago `at` was, in milliseconds.
 fn millis(at: Instant) -> u64 {
     u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A place among those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(count);
-        (count.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl fmt::Debug for Keys {

@@ -1,6 +1,6 @@
 //! Keys from a URL: one task fetches, ahead of time, or because somebody wants a key that is not there.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::Algorithm;
 use tokio::time::Instant;
@@ -73,14 +73,9 @@ impl<F: Fetch> Remote<F> {
     pub(super) async fn run(mut self) {
         let (mut fetched, mut failures) = (Instant::now(), 0);
         loop {
-            // Whoever asked so far waits for this one.
-            let _ = pin!(self.shared.wanted.notified()).enable();
+            self.shared.fetches.begin();
             let begun = Instant::now();
             let mut next = begun + self.timing.cool_down;
-            self.shared.progress.send_modify(|progress| {
-                progress.begun += 1;
-                progress.next = Some(next);
-            });
             let due = match self.fetched().await {
                 Ok(max_age) => {
                     self.shared.note(Ok(()));
@@ -101,13 +96,10 @@ impl<F: Fetch> Remote<F> {
                     if end > begun { due.min(end.max(next)) } else { due }
                 }
             };
-            self.shared.progress.send_modify(|progress| {
-                progress.ended = progress.begun;
-                progress.next = Some(next);
-            });
+            self.shared.fetches.end(next, None);
             tokio::select! {
                 () = tokio::time::sleep_until(due.max(next)) => {}
-                () = self.shared.wanted.notified() => tokio::time::sleep_until(next).await,
+                () = self.shared.fetches.wanted() => tokio::time::sleep_until(next).await,
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -13,16 +13,14 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use mainstay_core::{context::Deadline, task::Tasks};
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::issued::{Issued, Wanted, token};
 use crate::{
     client::{Endpoint, Failed, backoff},
     fetch::Post,
+    rounds::{Missed, Rounds},
 };
 
 /// So many calls wait for one token at most; others fail at once.
@@ -46,10 +44,8 @@ struct Shared {
     current: ArcSwapOption<Current>,
     /// Whether somebody had it since it was fetched.
     is_used: AtomicBool,
-    /// Somebody waits for one.
-    wanted: Notify,
-    progress: watch::Sender<Progress>,
-    waiting: AtomicUsize,
+    /// Fetches; wanted by who waits for a token.
+    fetches: Rounds<Failed>,
 }
 
 struct Current {
@@ -61,18 +57,6 @@ struct Current {
     until: Instant,
 }
 
-#[derive(Debug, Clone)]
-struct Progress {
-    /// So many fetches were begun.
-    begun: u64,
-    /// So many ended, well or not.
-    ended: u64,
-    /// None begins before.
-    next: Instant,
-    /// Why the last one failed, if it did.
-    failed: Option<Failed>,
-}
-
 impl Own {
     pub(super) fn new<P: Post>(
         purpose: String,
@@ -80,14 +64,11 @@ impl Own {
         wanted: Wanted,
         tasks: &Tasks,
     ) -> Self {
-        let progress = Progress { begun: 0, ended: 0, next: Instant::now(), failed: None };
         let shared = Arc::new(Shared {
             purpose,
             current: ArcSwapOption::empty(),
             is_used: AtomicBool::new(false),
-            wanted: Notify::new(),
-            progress: watch::Sender::new(progress),
-            waiting: AtomicUsize::new(0),
+            fetches: Rounds::new(MOST_WAITING, Some(Instant::now())),
         });
         let stop = tasks.stopping().child_token();
         let keep = keep(shared.clone(), endpoint, wanted);
@@ -140,33 +121,29 @@ impl Shared {
             self.is_used.store(true, Ordering::Relaxed);
             // It was let go, and is of use after all.
             if now >= current.due {
-                self.wanted.notify_one();
+                self.fetches.want();
             }
         }
         Some(current.authorization.clone())
     }
 
     async fn fetched(&self, until: Instant) -> Result<HeaderValue, Failed> {
-        let mut progress = self.progress.subscribe();
-        let seen = progress.borrow_and_update().clone();
+        let coming = self.fetches.coming();
         if let Some(authorization) = self.usable() {
             return Ok(authorization);
         }
-        let is_under_way = seen.begun > seen.ended;
-        if !is_under_way && seen.next > until.min(Instant::now() + SOON) {
-            return Err(seen.failed.unwrap_or_else(|| Failed::unavailable("no token yet")));
-        }
-        let Some(_place) = Waiting::begin(&self.waiting) else {
-            return Err(Failed::unavailable(format_args!("{MOST_WAITING} calls wait for a token already")));
-        };
-        if !is_under_way {
-            self.wanted.notify_one();
-        }
-        let target = if is_under_way { seen.begun } else { seen.begun + 1 };
-        let ended = tokio::time::timeout_at(until, progress.wait_for(|now| now.ended >= target)).await;
-        let failed = match ended {
-            Ok(Ok(progress)) => progress.failed.clone(),
-            _ => None,
+        let soon = until.min(Instant::now() + SOON);
+        let failed = match coming.ended(soon, until).await {
+            Ok(failed) => failed,
+            Err(Missed::Elapsed) => None,
+            Err(Missed::Later(failed)) => {
+                return Err(failed.unwrap_or_else(|| Failed::unavailable("no token yet")));
+            }
+            Err(Missed::Full) => {
+                return Err(Failed::unavailable(format_args!(
+                    "{MOST_WAITING} calls wait for a token already"
+                )));
+            }
         };
         self.usable().ok_or_else(|| failed.unwrap_or_else(|| Failed::unavailable("no token came in time")))
     }
@@ -178,12 +155,10 @@ async fn keep<P: Post>(shared: Arc<Shared>, endpoint: Arc<Endpoint<P>>, wanted: 
     parameters.extend(wanted.iter().map(|(name, value)| (*name, value.as_str())));
     let mut failures = 0_u32;
     // Who never calls asks for no token.
-    shared.wanted.notified().await;
+    shared.fetches.wanted().await;
     loop {
-        // Whoever asked so far waits for this one.
-        let _ = pin!(shared.wanted.notified()).enable();
+        shared.fetches.begin();
         let begun = Instant::now();
-        shared.progress.send_modify(|progress| progress.begun += 1);
         let outcome = token(&endpoint, &parameters).await;
         let (due, failed) = match outcome {
             Ok(issued) => {
@@ -197,14 +172,11 @@ async fn keep<P: Post>(shared: Arc<Shared>, endpoint: Arc<Endpoint<P>>, wanted: 
                 (Instant::now() + pause, Some(failed))
             }
         };
-        shared.progress.send_modify(|progress| {
-            progress.ended = progress.begun;
-            progress.next = if failed.is_some() { due } else { Instant::now() };
-            progress.failed.clone_from(&failed);
-        });
+        let is_backing_off = failed.is_some();
+        shared.fetches.end(if is_backing_off { due } else { Instant::now() }, failed);
         // Whether it is of use from now on decides about the next one.
         shared.is_used.store(false, Ordering::Relaxed);
-        shared.until_due(due, failed.is_some()).await;
+        shared.until_due(due, is_backing_off).await;
     }
 }
 
@@ -237,7 +209,7 @@ impl Shared {
                         return;
                     }
                 }
-                () = self.wanted.notified() => {
+                () = self.fetches.wanted() => {
                     // What was asked for while the last fetch ended is here.
                     if self.is_missing() {
                         if is_backing_off && !is_due {
@@ -255,21 +227,5 @@ impl Shared {
 
     fn is_missing(&self) -> bool {
         self.current.load().as_ref().is_none_or(|current| Instant::now() >= current.until)
-    }
-}
-
-/// A place among those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(count);
-        (count.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,7 @@
 //! Policies, schema and entities as they are written: read, bounded, compared, not yet understood.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -108,15 +107,7 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> io::Result<Text> {
-    // A pipe would be waited for when it is opened.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut content = Vec::new();
-    fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other(format!("it has more than {} KiB", LARGEST_FILE >> 10)));
-    }
+    let content = mainstay_core::file::read(path, LARGEST_FILE)?;
     let text = String::from_utf8(content).map_err(|_| io::Error::other("it is not UTF-8"))?;
     Ok(Text { name: path.display().to_string(), text })
 }

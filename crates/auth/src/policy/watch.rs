@@ -1,11 +1,8 @@
 //! Changed files, taken over as a whole or not at all.
-//!
-//! Read and compared once an interval rather than watched through the kernel, which sees replaced files, swapped symlinks
-//! and network file systems. What changed must be the same twice, so that no file is taken over half-written.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::MissedTickBehavior;
+use mainstay_core::file;
 
 use super::{Set, Shared, Source, source::Wrong};
 
@@ -18,30 +15,21 @@ pub(super) async fn run(shared: Arc<Shared>, taken: Source) {
     if config.paths.is_empty() && config.schema_file.is_none() && config.entities_file.is_none() {
         return;
     }
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen: Result<Source, Wrong> = Ok(taken);
-    let mut previous = seen.clone();
-    loop {
-        ticks.tick().await;
-        let now = blocking({
-            let shared = shared.clone();
-            move || Source::read(&shared.config)
-        });
-        let now = now.await;
-        if now == previous && now != seen {
-            let set = match now.clone() {
-                Ok(source) => {
-                    let shared = shared.clone();
-                    blocking(move || Set::understand(&source, &shared.config)).await
-                }
-                Err(wrong) => Err(wrong),
+    let read = || {
+        let shared = shared.clone();
+        blocking(move || Source::read(&shared.config))
+    };
+    let take = |now: Result<Source, Wrong>| {
+        let shared = shared.clone();
+        async move {
+            let understood = {
+                let shared = shared.clone();
+                blocking(move || Set::understand(&now?, &shared.config))
             };
-            shared.take(set);
-            seen.clone_from(&now);
+            shared.take(understood.await);
         }
-        previous = now;
-    }
+    };
+    file::watch(INTERVAL, Ok(taken), read, take).await;
 }
 
 impl Shared {
