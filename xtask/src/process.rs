@@ -74,6 +74,11 @@ pub(crate) fn quiet(command: &mut Command) -> io::Result<Output> {
     command.stdin(Stdio::null()).output()
 }
 
+/// Whether this is root, as in containers.
+pub(crate) fn is_root() -> bool {
+    succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]))
+}
+
 /// Whether a program of this name is on `PATH`.
 pub(crate) fn is_on_path(program: &str) -> bool {
     env::var_os("PATH")

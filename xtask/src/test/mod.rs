@@ -2,8 +2,10 @@
 //!
 //! Some tests talk to the server with programs that share no code with it: curl, nghttp2's tools, clients for gRPC,
 //! WebSocket and OpenID in Python, and one for OpenID in JavaScript. The first two are looked up on `PATH`; the Python is named
-//! in `TEST_PYTHON`, and `TEST_NODE_MODULES` is the folder with the npm packages.
+//! in `TEST_PYTHON`, and `TEST_NODE_MODULES` is the folder with the npm packages. Two OpenID providers of others run in tests: one of
+//! npm, and Debian's Glewlwyd, whose unpacked package is in the folder `TEST_GLEWLWYD`.
 
+mod glewlwyd;
 mod tools;
 
 use crate::process::{Result, cargo, run as run_command};
@@ -36,5 +38,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         command.env("PROPTEST_RNG_SEED", "20260801");
     }
-    run_command(command.env("TEST_PYTHON", &tools.python).env("TEST_NODE_MODULES", &tools.modules))
+    command.env("TEST_PYTHON", &tools.python).env("TEST_NODE_MODULES", &tools.modules);
+    run_command(command.env("TEST_GLEWLWYD", &tools.glewlwyd))
 }

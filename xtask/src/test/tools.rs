@@ -6,8 +6,9 @@ use std::{
     process::Command,
 };
 
+use super::glewlwyd::Glewlwyd;
 use crate::{
-    process::{Failure, Result, is_on_path, quoted, root, run, succeeds},
+    process::{Failure, Result, is_on_path, is_root, quoted, root, run, succeeds},
     workspace::Metadata,
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Tools {
     pub(super) python: PathBuf,
     /// The folder `node_modules` that has what they import.
     pub(super) modules: PathBuf,
+    /// The folder with what is in Debian's package of Glewlwyd.
+    pub(super) glewlwyd: PathBuf,
 }
 
 /// After everything that the tests need was found or installed.
@@ -71,7 +74,14 @@ pub(super) fn of_the_tests(install: bool) -> Result<Tools> {
         }
         modules.make()?;
     }
-    Ok(Tools { python, modules: modules.folder.join("node_modules") })
+    let glewlwyd = Glewlwyd::of_the_workspace()?;
+    if !glewlwyd.is_ready() {
+        if !install {
+            return Err(glewlwyd.missing("nothing is installed with --no-install"));
+        }
+        glewlwyd.make()?;
+    }
+    Ok(Tools { python, modules: modules.folder.join("node_modules"), glewlwyd: glewlwyd.folder })
 }
 
 fn python_of_the_tests(install: bool) -> Result<PathBuf> {
@@ -88,6 +98,7 @@ fn python_of_the_tests(install: bool) -> Result<PathBuf> {
     if !missing.packages.is_empty() {
         let sudo = Sudo::here()
             .ok_or_else(|| refused("installing them wants apt-get, and root or sudo without a password"))?;
+        sudo.update()?;
         sudo.install(&missing.packages)?;
     }
     if missing.environment {
@@ -236,10 +247,6 @@ fn is_there(program: &str) -> bool {
     is_on_path(program) || Path::new("/usr/sbin").join(program).is_file()
 }
 
-fn is_root() -> bool {
-    succeeds(Command::new("sh").args(["-c", r#"[ "$(id -u)" = 0 ]"#]))
-}
-
 /// The `name==version` lines of a requirements file.
 fn pins(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
@@ -247,13 +254,13 @@ fn pins(text: &str) -> Vec<&str> {
 
 /// The right to install Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sudo {
+pub(super) enum Sudo {
     IsRoot,
     WithoutPassword,
 }
 
 impl Sudo {
-    fn here() -> Option<Self> {
+    pub(super) fn here() -> Option<Self> {
         if !is_on_path("apt-get") {
             return None;
         }
@@ -263,9 +270,13 @@ impl Sudo {
         succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::WithoutPassword)
     }
 
-    fn install(self, packages: &[&str]) -> Result {
-        run(self.apt_get().arg("update"))?;
-        run(self.apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages))
+    /// Learns what there is to install.
+    pub(super) fn update(self) -> Result {
+        run(self.apt_get().arg("update"))
+    }
+
+    pub(super) fn install(self, packages: &[&str]) -> Result {
+        run(self.apt_get().args(["install", "-y", "--no-install-recommends", "--no-upgrade"]).args(packages))
     }
 
     fn apt_get(self) -> Command {
