@@ -114,14 +114,14 @@ fn stock_error(status: Status) -> Error {
 
 /// Names the part of the shop that does not answer, and keeps why for the log.
 fn unavailable(part: &str, error: Error) -> Error {
-    match error.kind() {
-        kind @ (Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway) => {
-            let outer =
-                Error::new(kind).with_detail(format!("{part} does not answer now; the order was not placed"));
-            outer.with_source(error.into_boxed())
-        }
-        _ => error,
-    }
+    let kind = match error.kind() {
+        kind @ (Kind::Unavailable | Kind::DeadlineExceeded | Kind::BadGateway) => kind,
+        // It is orders that was refused, not the customer.
+        Kind::Unauthenticated | Kind::PermissionDenied => Kind::BadGateway,
+        _ => return error,
+    };
+    let outer = Error::new(kind).with_detail(format!("{part} does not answer now; the order was not placed"));
+    outer.with_source(error.into_boxed())
 }
 
 /// For work that goes on after its request: a time of its own.
