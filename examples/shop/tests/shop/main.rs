@@ -11,6 +11,7 @@
 mod alerts;
 mod moving;
 mod process;
+mod providers;
 mod same;
 mod shop;
 mod suite;

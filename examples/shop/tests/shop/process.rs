@@ -93,7 +93,12 @@ impl Process {
 
     /// Sends SIGTERM, as a service manager would.
     pub(crate) fn terminate(&self) {
-        signal(self.child.id(), "TERM");
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+        assert!(sent.expect("sh is there").success());
     }
 
     /// Sends SIGKILL, and waits until it is gone.
@@ -132,11 +137,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn signal(process: u32, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status();
-    assert!(sent.expect("sh is there").success());
 }
 
 /// `--set KEY=VALUE`, twice as short.

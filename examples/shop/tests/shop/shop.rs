@@ -52,8 +52,12 @@ impl Shop {
 
     /// As one process that follows this file.
     pub(crate) fn configured(file: &Path) -> Self {
-        let arguments = ["--config".to_owned(), file.display().to_string()];
-        Self::opened(vec![Process::shop(&arguments)], tempfile::tempdir().expect("a directory"))
+        Self::with(&["--config".to_owned(), file.display().to_string()])
+    }
+
+    /// As one process with these arguments.
+    pub(crate) fn with(arguments: &[String]) -> Self {
+        Self::opened(vec![Process::shop(arguments)], tempfile::tempdir().expect("a directory"))
     }
 
     fn opened(mut processes: Vec<Process>, directory: TempDir) -> Self {
@@ -138,6 +142,11 @@ impl Customer {
     pub(crate) async fn token(&self) -> &str {
         let ask = async || token(self.door).await;
         self.token.get_or_init(ask).await
+    }
+
+    /// The same, who shows this token.
+    pub(crate) fn showing(&self, token: &str) -> Self {
+        Self { token: Arc::new(OnceCell::new_with(Some(token.to_owned()))), ..self.clone() }
     }
 
     /// One request; the status and the JSON of the answer.
