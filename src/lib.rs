@@ -40,8 +40,8 @@ pub use axum;
 pub use mainstay_auth as auth;
 pub use mainstay_client as client;
 pub use mainstay_core::{
-    Body, BoxError, Error, Result, admin, config, context, error, extract, health, lifecycle, metrics,
-    middleware, observe, panics, server, task, trace,
+    Body, BoxError, Error, Result, admin, config, context, credentials, error, extract, health, lifecycle,
+    metrics, middleware, observe, panics, server, task, trace,
 };
 pub use mainstay_discovery as discovery;
 #[cfg(feature = "gateway")]

@@ -12,10 +12,11 @@ use std::{hint::black_box, time::Duration};
 
 use axum::{Router, routing::post};
 use http::HeaderValue;
-use mainstay_auth::outgoing::{Config, Credential, Credentials, Outgoing, Registration, Target};
+use mainstay_auth::outgoing::{Config, Outgoing, Registration, Target, Tokens};
 use mainstay_core::{
     BoxError,
     context::{Deadline, RequestContext},
+    credentials::{Credential, Credentials as _},
     task::Tasks,
 };
 use tokio::{net::TcpListener, time::Instant};
@@ -38,40 +39,40 @@ async fn main() -> Result<(), BoxError> {
         .with_target("own", Target::client_credentials("own"))
         .with_target("exchanged", Target::token_exchange("exchanged"))
         .with_target("forwarded", Target::forward());
-    let credentials = Outgoing::open(&config, &tasks)?.of("orders");
+    let tokens = Outgoing::open(&config, &tasks)?.of("orders");
 
     let context = RequestContext::new();
     let arrived = HeaderValue::try_from(format!("Bearer {}", "y".repeat(700)))?;
     context.clone().sync_scope(|| RequestContext::admit(&arrived));
     for target in ["own", "exchanged"] {
-        if let Credential::Awaited(token) = context.clone().scope(async { ask(&credentials, target) }).await {
+        if let Credential::Awaited(token) = context.clone().scope(async { ask(&tokens, target) }).await {
             token.await?;
         }
     }
     if let Some(times) = only {
         for _ in 0..times {
-            black_box(ask(&credentials, "own"));
+            black_box(ask(&tokens, "own"));
         }
         return Ok(());
     }
     for target in ["own", "exchanged", "forwarded", "none"] {
-        let median = context.clone().sync_scope(|| median(&credentials, target));
+        let median = context.clone().sync_scope(|| median(&tokens, target));
         println!("{target:10} {median:5} ns");
     }
     Ok(())
 }
 
-fn ask(credentials: &Credentials, target: &str) -> Credential {
-    credentials.credential(black_box(target), Deadline::after(Duration::from_secs(1)))
+fn ask(tokens: &Tokens, target: &str) -> Credential {
+    tokens.credential(black_box(target), Deadline::after(Duration::from_secs(1)))
 }
 
-fn median(credentials: &Credentials, target: &str) -> u128 {
+fn median(tokens: &Tokens, target: &str) -> u128 {
     let mut rounds: Vec<u128> = (0..ROUNDS)
         .map(|_| {
             let (begin, mut count) = (Instant::now(), 0_u32);
             while begin.elapsed() < ROUND {
                 for _ in 0..64 {
-                    assert!(!matches!(black_box(ask(credentials, target)), Credential::Awaited(_)));
+                    assert!(!matches!(black_box(ask(tokens, target)), Credential::Awaited(_)));
                 }
                 count += 64;
             }

@@ -131,13 +131,10 @@ impl Verifier {
         tasks: &Tasks,
         services: Option<&Arc<dyn Services>>,
     ) -> Result<Self, Unusable> {
-        let named = |issuer: &Issuer| Named::new(issuer.service.as_ref(), services);
-        for (name, issuer) in &config.issuers {
-            named(issuer).map_err(|what| Unusable { key: format!("issuers.{name}.service"), what })?;
-        }
         let fetch = |issuer: &Issuer| {
+            let named = Named::new(issuer.service.as_ref(), services)?;
             let http = Http::new(tasks.clone(), issuer.timeout.get(), issuer.ca_file.clone());
-            http.by_name(named(issuer).ok().flatten())
+            Ok(http.by_name(named))
         };
         Self::open_with(config, tasks, Clock::System, fetch).await
     }
@@ -146,7 +143,7 @@ impl Verifier {
         config: &Config,
         tasks: &Tasks,
         clock: Clock,
-        fetch: impl Fn(&Issuer) -> F,
+        fetch: impl Fn(&Issuer) -> Result<F, String>,
     ) -> Result<Self, Unusable> {
         if let Some((key, expected)) = config.wrong().into_iter().next() {
             return Err(Unusable { key, what: format!("expected {expected}") });
@@ -154,17 +151,17 @@ impl Verifier {
         let (mut issuers, mut asked) = (HashMap::new(), Vec::new());
         let leeway = config.leeway.get().as_secs_f64();
         for (name, issuer) in &config.issuers {
-            let keys = Keys::open(name, issuer, tasks, fetch(issuer)).await;
-            let keys =
-                keys.map_err(|what| Unusable { key: format!("issuers.{name}.{}", source(issuer)), what })?;
+            let unusable = |key: &str, what: String| Unusable { key: format!("issuers.{name}.{key}"), what };
+            let fetch = || fetch(issuer).map_err(|what| unusable("service", what));
+            let keys = Keys::open(name, issuer, tasks, fetch()?).await;
+            let keys = keys.map_err(|what| unusable(source(issuer), what))?;
             let audience = if issuer.audience.is_empty() { &config.audience } else { &issuer.audience };
             let mut ask = None;
             if let Some(introspection) = &issuer.introspection {
-                let how = (fetch(issuer), clock);
+                let how = (fetch()?, clock);
                 let asks = Introspection::new(name, issuer, introspection, audience, leeway, tasks, how)
                     .map_err(|key| {
-                        let key = format!("issuers.{name}.introspection.{key}");
-                        Unusable { key, what: "it can't be sent".to_owned() }
+                        unusable(&format!("introspection.{key}"), "it can't be sent".to_owned())
                     })?;
                 let asks: Arc<dyn Ask> = Arc::new(asks);
                 ask = issuer.has_no_keys().then(|| asks.clone());

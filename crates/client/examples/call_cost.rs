@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use axum::{Router, routing::get};
 use http::HeaderValue;
-use mainstay_client::{Client, Credentials, credentials::Credential, discovery::fixed::Fixed};
+use mainstay_client::{Client, discovery::fixed::Fixed};
 use mainstay_core::{
     BoxError,
     context::{Deadline, RequestContext},
+    credentials::{Credential, Credentials},
     lifecycle::Drain,
     middleware::context::ContextLayer,
     server::{self, Server},
 };
-use mainstay_discovery::{Endpoint, Protocol, ServiceName};
+use mainstay_discovery::{Endpoint, Protocol};
 use tokio::time::Instant;
 
 const CALLS: u32 = 50_000;
@@ -71,11 +72,11 @@ async fn main() -> Result<(), BoxError> {
 struct Known(HeaderValue);
 
 impl Credentials for Known {
-    fn credential(&self, _: &ServiceName, _: Deadline) -> Credential {
+    fn credential(&self, _: &str, _: Deadline) -> Credential {
         Credential::Ready(self.0.clone())
     }
 
-    fn refused(&self, _: &ServiceName, _: &HeaderValue) -> bool {
+    fn refused(&self, _: &str, _: &HeaderValue) -> bool {
         false
     }
 }

@@ -14,6 +14,7 @@ use http::{Method, Request, Response, Uri};
 use mainstay_core::{
     Body,
     context::{Deadline, PassedOn, RequestContext},
+    credentials::Credentials,
     metrics::Observations,
     observe,
     task::{StillRunning, Tasks},
@@ -25,7 +26,7 @@ use crate::{
     balance::Origin,
     call::Call,
     check,
-    credentials::{self, Credentials, Kept},
+    credentials::{self, Kept},
     error::Error,
     outgoing,
     pool::Settings,

@@ -1,59 +1,25 @@
-//! What a call shows for itself: the credentials of this service, or of whoever it works for, for one other service.
+//! What a call shows for itself.
 //!
-//! A source of them is given to a client ([`Client::with_credentials`](crate::Client::with_credentials)); it is asked once a
-//! call, within its deadline, before the first attempt. All attempts show the same. The sources that speak OAuth are in
-//! `mainstay-auth`.
+//! A source of it is given to a client ([`Client::with_credentials`](crate::Client::with_credentials)); it is asked once a
+//! call, within its deadline, before the first attempt. All attempts show the same.
 //!
 //! What stands in `Authorization` already is left alone, and no source is asked; nor for a request that is somebody else's
 //! ([`PassedOn`](mainstay_core::context::PassedOn)).
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
-use mainstay_core::{Body, BoxError, context::Deadline};
-use mainstay_discovery::ServiceName;
+use mainstay_core::{
+    Body,
+    context::Deadline,
+    credentials::{Credential, Credentials},
+};
 
 use crate::{
     error::Error,
     retry::{answer, payload::Payload, refusal::discard},
     target::Target,
 };
-
-/// A source of credentials.
-pub trait Credentials: Send + Sync + 'static {
-    /// What a call to `service` shows. The call waits for it until `deadline` at most; what is never there in time is better
-    /// refused at once.
-    fn credential(&self, service: &ServiceName, deadline: Deadline) -> Credential;
-
-    /// `service` said that `credential`, which was for it, is not valid (RFC 6750 section 3.1, `invalid_token`). Whether another
-    /// one may be had, for which the call is then made once more if it may be repeated.
-    fn refused(&self, service: &ServiceName, credential: &HeaderValue) -> bool;
-}
-
-/// What a call shows.
-#[non_exhaustive]
-pub enum Credential {
-    /// Nothing.
-    None,
-    /// This, in `Authorization`. It should be [marked as sensitive](HeaderValue::set_sensitive).
-    Ready(HeaderValue),
-    /// What this brings.
-    Awaited(Awaited),
-}
-
-/// A credential to come, or none; where it fails so does the call, and as what its cause says it is
-/// ([`Classified`](mainstay_core::error::mapping::Classified)).
-pub type Awaited = Pin<Box<dyn Future<Output = Result<Option<HeaderValue>, BoxError>> + Send>>;
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Ready(_) => "Ready",
-            Self::Awaited(_) => "Awaited",
-        })
-    }
-}
 
 /// Puts what `source` has for a call into its headers.
 pub(crate) async fn put<'a>(
@@ -65,7 +31,7 @@ pub(crate) async fn put<'a>(
     let Some(source) = source.filter(|_| !headers.contains_key(header::AUTHORIZATION)) else {
         return Ok(None);
     };
-    let credential = match source.credential(&target.service, deadline) {
+    let credential = match source.credential(target.service.as_str(), deadline) {
         Credential::None => None,
         Credential::Ready(credential) => Some(credential),
         Credential::Awaited(awaited) => {
@@ -91,7 +57,7 @@ pub(crate) struct Shown<'a> {
 impl Shown<'_> {
     /// Whether the answer says that it is not valid, and there may be another one.
     pub(crate) fn is_outdated(&self, target: &Target, answer: &Response<Body>) -> bool {
-        is_invalid_token(answer) && self.source.refused(&target.service, &self.credential)
+        is_invalid_token(answer) && self.source.refused(target.service.as_str(), &self.credential)
     }
 }
 

@@ -24,7 +24,6 @@
 //! | [`error`] | what can go wrong, by event |
 //! | [`config`] | the settings: for all services, and what is different for one |
 //! | `call` | one call: attempts until one is answered |
-//! | [`credentials`] | what calls show for themselves |
 //! | `outgoing` | the headers that carry deadline, ids and criticality |
 //! | [`retry`] | what may be sent again, and how often |
 //! | [`hedge`] | a second request where the first takes longer than most |
@@ -51,7 +50,7 @@ mod call;
 mod check;
 mod client;
 pub mod config;
-pub mod credentials;
+mod credentials;
 pub mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;
@@ -72,7 +71,6 @@ mod warm;
 
 pub use client::{Builder, Client, ResponseFuture};
 pub use config::Config;
-pub use credentials::Credentials;
 pub use error::Error;
 pub use local::Locals;
 pub use mainstay_discovery as discovery;

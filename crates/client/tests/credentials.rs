@@ -16,12 +16,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, Request, StatusCode},
     routing::any,
 };
-use mainstay_client::{Client, Credentials, Error, credentials::Credential, discovery::fixed::Fixed};
+use mainstay_client::{Client, Error, discovery::fixed::Fixed};
 use mainstay_core::{
     context::{Deadline, PassedOn},
+    credentials::{Credential, Credentials},
     error::{Kind, mapping::Classified},
 };
-use mainstay_discovery::{Endpoint, ServiceName};
+use mainstay_discovery::Endpoint;
 use support::Server;
 
 /// Gives what the test says, one after the other; the last for ever.
@@ -54,9 +55,9 @@ impl Scripted {
 }
 
 impl Credentials for Scripted {
-    fn credential(&self, service: &ServiceName, _: Deadline) -> Credential {
+    fn credential(&self, service: &str, _: Deadline) -> Credential {
         let mut state = self.0.lock().unwrap();
-        state.asked.push(service.to_string());
+        state.asked.push(service.to_owned());
         if state.fails {
             let error = Classified::new(Kind::Unavailable, "the issuer is away");
             return Credential::Awaited(Box::pin(async { Err(error.into()) }));
@@ -73,7 +74,7 @@ impl Credentials for Scripted {
         }
     }
 
-    fn refused(&self, _: &ServiceName, credential: &HeaderValue) -> bool {
+    fn refused(&self, _: &str, credential: &HeaderValue) -> bool {
         let mut state = self.0.lock().unwrap();
         state.refused.push(credential.clone());
         if state.tokens.len() > 1 {

@@ -9,6 +9,7 @@
 //! | [`admin`] | the admin listener's routes: probes, status, pages |
 //! | [`config`] | the configuration: read in layers, checked whole, every value with its origin |
 //! | [`context`] | what travels with one request: deadline, criticality, attempt, request and trace ids |
+//! | [`credentials`] | what a call shows for itself |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`extract`] | axum extractors whose rejections are problems that name the field |
 //! | [`file`] | files that settings name, read while the process runs |
@@ -30,6 +31,7 @@ pub mod admin;
 mod clock;
 pub mod config;
 pub mod context;
+pub mod credentials;
 pub mod error;
 pub mod extract;
 pub mod file;

@@ -95,10 +95,10 @@ impl<P: Post> Exchange<P> {
         let Some(subject) = context.authorization().and_then(bearer) else { return Credential::None };
         match self.0.known(subject) {
             Some(Ok(authorization)) => Credential::Ready(authorization),
-            Some(Err(failed)) => Credential::failed(failed),
+            Some(Err(failed)) => super::failing(failed),
             None => {
                 let (inner, subject) = (self.0.clone(), subject.to_owned());
-                Credential::awaited(inner.exchanged(subject))
+                super::awaited(inner.exchanged(subject))
             }
         }
     }

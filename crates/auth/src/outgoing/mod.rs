@@ -11,14 +11,13 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use http::HeaderValue;
 use mainstay_core::{
-    BoxError,
     context::{Deadline, RequestContext},
+    credentials::{Credential, Credentials},
     error::{Kind, mapping::Classified},
     task::Tasks,
 };
@@ -41,25 +40,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Outgoing(Arc<Issuers<Http>>);
 
-/// What the calls of one service show for themselves. Cloning is cheap and shares the tokens; with the last clone, of this and
-/// of what it was made by, ends what keeps them current.
+/// The tokens that the calls of one service show. Cloning is cheap and shares them; with the last clone, of this and of what it
+/// was made by, ends what keeps them current.
+///
+/// A service that no target is configured for is shown nothing. What is passed on is the token of the request that is being
+/// handled. One that is refused is dropped, unless it is that new that another one would be no better.
 #[derive(Clone, Default)]
-pub struct Credentials(Arc<HashMap<String, Arc<dyn Source>>>);
-
-/// What a call shows for itself.
-#[non_exhaustive]
-pub enum Credential {
-    /// Nothing.
-    None,
-    /// This, in `Authorization`; marked as sensitive.
-    Ready(HeaderValue),
-    /// What this brings.
-    Awaited(Awaited),
-}
-
-/// What a call is to show, to come. An error says of which kind it is
-/// ([`Classified`]).
-pub type Awaited = Pin<Box<dyn Future<Output = Result<Option<HeaderValue>, BoxError>> + Send>>;
+pub struct Tokens(Arc<HashMap<String, Arc<dyn Source>>>);
 
 impl Outgoing {
     /// As configured. Nothing is asked for before the first call.
@@ -87,14 +74,10 @@ impl Outgoing {
         tasks: &Tasks,
         services: Option<&Arc<dyn Services>>,
     ) -> Result<Self, Unusable> {
-        let named = |registration: &Registration| Named::new(registration.service.as_ref(), services);
-        let single = config.clients.iter().map(|(name, client)| (format!("clients.{name}"), client));
-        for (of, client) in config.client.iter().map(|client| ("client".to_owned(), client)).chain(single) {
-            named(client).map_err(|what| Unusable { key: format!("outgoing.{of}.service"), what })?;
-        }
         let fetch = |registration: &Registration| {
+            let named = Named::new(registration.service.as_ref(), services)?;
             let http = Http::new(tasks.clone(), registration.timeout.get(), registration.ca_file.clone());
-            http.by_name(named(registration).ok().flatten())
+            Ok(http.by_name(named))
         };
         Ok(Self(Arc::new(Issuers::open(config, tasks, Clock::System, fetch)?)))
     }
@@ -102,46 +85,37 @@ impl Outgoing {
     /// What calls made by the service `name` show: as the client of `auth.outgoing.clients` that has its name, else as
     /// `auth.outgoing.client`.
     #[must_use]
-    pub fn of(&self, name: &str) -> Credentials {
+    pub fn of(&self, name: &str) -> Tokens {
         self.0.of(name)
     }
 }
 
-impl Credentials {
+impl Tokens {
     /// Whether no call shows anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// What a call to `service` shows; a service that no target is configured for is shown nothing. In the context of the request
-    /// that is being handled, whose token may be passed on. What it brings may take longer than `deadline`.
-    #[must_use]
-    pub fn credential(&self, service: &str, deadline: Deadline) -> Credential {
+impl Credentials for Tokens {
+    fn credential(&self, service: &str, deadline: Deadline) -> Credential {
         self.0.get(service).map_or(Credential::None, |source| source.credential(deadline))
     }
 
-    /// `service` says that `authorization`, which a call showed it, is not valid: it is dropped, if it is not that new that
-    /// another one would be no better. Whether another one may be had.
-    #[must_use]
-    pub fn refused(&self, service: &str, authorization: &HeaderValue) -> bool {
-        self.0.get(service).is_some_and(|source| source.refused(authorization))
+    fn refused(&self, service: &str, credential: &HeaderValue) -> bool {
+        self.0.get(service).is_some_and(|source| source.refused(credential))
     }
 }
 
-impl Credential {
-    fn awaited(awaited: impl Future<Output = Result<HeaderValue, Failed>> + Send + 'static) -> Self {
-        Self::Awaited(Box::pin(async move {
-            match awaited.await {
-                Ok(authorization) => Ok(Some(authorization)),
-                Err(failed) => Err(Classified::from(failed).into()),
-            }
-        }))
-    }
+fn awaited(token: impl Future<Output = Result<HeaderValue, Failed>> + Send + 'static) -> Credential {
+    Credential::Awaited(Box::pin(async move {
+        token.await.map(Some).map_err(|failed| Classified::from(failed).into())
+    }))
+}
 
-    fn failed(failed: Failed) -> Self {
-        Self::awaited(std::future::ready(Err(failed)))
-    }
+fn failing(failed: Failed) -> Credential {
+    awaited(std::future::ready(Err(failed)))
 }
 
 /// Whose token calls to one target show.
@@ -155,7 +129,7 @@ impl Source for Own {
     fn credential(&self, deadline: Deadline) -> Credential {
         match self.current() {
             Some(authorization) => Credential::Ready(authorization),
-            None => Credential::awaited(self.fetched(deadline)),
+            None => awaited(self.fetched(deadline)),
         }
     }
 
@@ -193,7 +167,7 @@ struct Nobody(Failed);
 
 impl Source for Nobody {
     fn credential(&self, _: Deadline) -> Credential {
-        Credential::failed(self.0.clone())
+        failing(self.0.clone())
     }
 
     fn refused(&self, _: &HeaderValue) -> bool {
@@ -222,7 +196,7 @@ impl<P: Post> Issuers<P> {
         config: &Config,
         tasks: &Tasks,
         clock: Clock,
-        fetch: impl Fn(&Registration) -> P,
+        fetch: impl Fn(&Registration) -> Result<P, String>,
     ) -> Result<Self, Unusable> {
         let mut wrong = None;
         config.wrong(&mut |key, expected| {
@@ -236,23 +210,25 @@ impl<P: Post> Issuers<P> {
         let clients = config.client.iter().map(|registration| (None, registration)).chain(named);
         let mut endpoints = BTreeMap::new();
         for (name, registration) in clients {
-            let endpoint = Endpoint::new(registration, "token_endpoint", fetch(registration), clock)
-                .map_err(|key| {
-                    let of = name.as_ref().map_or("client".to_owned(), |name| format!("clients.{name}"));
-                    Unusable { key: format!("outgoing.{of}.{key}"), what: "it can't be sent".to_owned() }
-                })?;
+            let unusable = |key: &str, what: String| {
+                let of = name.as_ref().map_or("client".to_owned(), |name| format!("clients.{name}"));
+                Unusable { key: format!("outgoing.{of}.{key}"), what }
+            };
+            let fetch = fetch(registration).map_err(|what| unusable("service", what))?;
+            let endpoint = Endpoint::new(registration, "token_endpoint", fetch, clock)
+                .map_err(|key| unusable(key, "it can't be sent".to_owned()))?;
             endpoints.insert(name, Arc::new(endpoint));
         }
         let made = Mutex::new(Made { own: HashMap::new(), exchanges: HashMap::new() });
         Ok(Self { targets: config.targets.clone(), endpoints, made, tasks: tasks.clone(), clock })
     }
 
-    fn of(&self, service: &str) -> Credentials {
+    fn of(&self, service: &str) -> Tokens {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let targets = self.targets.iter().filter(|(_, target)| target.mode != Mode::None);
         let sources =
             targets.map(|(name, target)| (name.clone(), self.source(service, name, target, &mut made)));
-        Credentials(Arc::new(sources.collect()))
+        Tokens(Arc::new(sources.collect()))
     }
 
     fn source(&self, service: &str, name: &str, target: &Target, made: &mut Made<P>) -> Arc<dyn Source> {
@@ -290,18 +266,8 @@ impl<P> fmt::Debug for Issuers<P> {
     }
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Ready(_) => "Ready",
-            Self::Awaited(_) => "Awaited",
-        })
     }
 }

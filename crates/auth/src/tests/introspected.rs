@@ -109,7 +109,7 @@ fn issuer(introspection: introspection::Config) -> Issuer {
 }
 
 async fn verifier(script: &Script, issuer: Issuer) -> Verifier {
-    Verifier::open_with(&config(issuer), &Tasks::new(), clock(), |_| script.clone()).await.unwrap()
+    Verifier::open_with(&config(issuer), &Tasks::new(), clock(), |_| Ok(script.clone())).await.unwrap()
 }
 
 async fn opened() -> (Script, Verifier) {
@@ -316,7 +316,7 @@ async fn who_is_asked_is_configured_and_never_guessed() {
         .with_issuer("one", issuer(first))
         .with_issuer("two", Issuer::new(other).with_introspection(asking))
         .with_issuer("signs", signing);
-    let fetch = |issuer: &Issuer| if issuer.issuer == HERE { one.clone() } else { two.clone() };
+    let fetch = |issuer: &Issuer| Ok(if issuer.issuer == HERE { one.clone() } else { two.clone() });
     let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), fetch).await.unwrap();
     one.has("one_a", &json!({}));
     two.has("b", &json!({ "iss": other }));

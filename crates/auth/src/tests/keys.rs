@@ -24,7 +24,7 @@ async fn following(script: &Script) -> Verifier {
 async fn with(script: &Script, issuer: Issuer) -> Verifier {
     // Without a cache, unless a test is about it: each sight of a token asks for its key.
     let config = Config { cache: 0, ..config(issuer) };
-    Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap()
+    Verifier::open_with(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).await.unwrap()
 }
 
 fn signer(id: &'static str) -> Signer {
@@ -108,7 +108,8 @@ async fn what_was_found_with_a_key_is_forgotten_when_it_goes() {
     let (old, new) = (signer("old"), signer("new"));
     let script = Script::of(&[&old, &new]);
     let config = config(Issuer::new(ISSUER));
-    let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap();
+    let verifier =
+        Verifier::open_with(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).await.unwrap();
     let (with_old, with_new) = (lasting(&old), lasting(&new));
     accepted(&verifier, &with_old).await;
     accepted(&verifier, &with_new).await;
@@ -302,7 +303,7 @@ async fn fetching_ends_with_the_verifier_and_with_its_tasks() {
     let script = Script::of(&[&signer("1")]);
     let tasks = Tasks::new();
     let config = config(Issuer::new(ISSUER));
-    let open = || Verifier::open_with(&config, &tasks, clock(), |_| script.clone());
+    let open = || Verifier::open_with(&config, &tasks, clock(), |_| Ok(script.clone()));
     drop(open().await.unwrap());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(tasks.is_empty());

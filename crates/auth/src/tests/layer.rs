@@ -207,7 +207,8 @@ async fn grpc_gets_a_status_and_the_same_challenge() {
 async fn where_keys_are_not_known_nobody_is_told_that_the_token_is_bad() {
     let script = super::issuer::Script::of(&[]);
     let config = config(Issuer::new(ISSUER));
-    let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap();
+    let verifier =
+        Verifier::open_with(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).await.unwrap();
     let answer = ask(&app(AuthenticateLayer::new(verifier)), "/me", &[&bearer(&signer().token())]).await;
     assert_eq!((answer.status, answer.challenge), (StatusCode::SERVICE_UNAVAILABLE, None));
 }
@@ -257,7 +258,8 @@ async fn a_request_that_is_dropped_while_it_waits_for_keys_never_reaches_the_han
     let script = super::issuer::Script::of(&[&signer]);
     script.takes(Duration::from_millis(800));
     let config = config(Issuer::new(ISSUER));
-    let verifier = Verifier::open_with(&config, &Tasks::new(), clock(), |_| script.clone()).await.unwrap();
+    let verifier =
+        Verifier::open_with(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).await.unwrap();
     let handler = {
         let called = called.clone();
         tower::service_fn(move |_: Request<Body>| {

@@ -48,7 +48,7 @@ pub(crate) async fn trusting(signers: &[&Signer]) -> Verifier {
 }
 
 pub(crate) async fn opened(config: Config) -> Verifier {
-    Verifier::open_with(&config, &Tasks::new(), clock(), |_| Script::default()).await.unwrap()
+    Verifier::open_with(&config, &Tasks::new(), clock(), |_| Ok(Script::default())).await.unwrap()
 }
 
 /// Why `token` is refused, at the first sight and at the second.

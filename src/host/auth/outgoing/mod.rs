@@ -1,9 +1,8 @@
 //! What the calls of a service show for themselves, as the client takes it.
 
-use http::HeaderValue;
-use mainstay_auth::outgoing::{self, Outgoing};
-use mainstay_client::{Client, Credentials, credentials::Credential};
-use mainstay_core::{context::Deadline, task::Tasks};
+use mainstay_auth::outgoing::Outgoing;
+use mainstay_client::Client;
+use mainstay_core::task::Tasks;
 use mainstay_discovery::ServiceName;
 
 use crate::{Settings, host::HostError};
@@ -24,24 +23,8 @@ pub(in crate::host) fn outgoing(
 /// `client` as the service `name` has it: with the tokens that it is known by.
 pub(in crate::host) fn calling(outgoing: Option<&Outgoing>, name: &ServiceName, client: &Client) -> Client {
     match outgoing {
-        Some(outgoing) => client.clone().with_credentials(Own(outgoing.of(name.as_str()))),
+        Some(outgoing) => client.clone().with_credentials(outgoing.of(name.as_str())),
         None => client.clone(),
-    }
-}
-
-struct Own(outgoing::Credentials);
-
-impl Credentials for Own {
-    fn credential(&self, service: &ServiceName, deadline: Deadline) -> Credential {
-        match self.0.credential(service.as_str(), deadline) {
-            outgoing::Credential::Ready(authorization) => Credential::Ready(authorization),
-            outgoing::Credential::Awaited(awaited) => Credential::Awaited(awaited),
-            _ => Credential::None,
-        }
-    }
-
-    fn refused(&self, service: &ServiceName, credential: &HeaderValue) -> bool {
-        self.0.refused(service.as_str(), credential)
     }
 }
 

@@ -48,7 +48,7 @@ async fn a_provider_is_down_or_slow_until_it_is_told_otherwise() {
 async fn services_outlive_a_provider_that_is_down_and_refuse_what_wrong_keys_have_not_signed() {
     let ((provider, faults), clock) = (faulty().await, clock());
     let open = async || {
-        Verifier::open_with(&trust(ISSUER), &Tasks::new(), clock, |_| provider.clone()).await.unwrap()
+        Verifier::open_with(&trust(ISSUER), &Tasks::new(), clock, |_| Ok(provider.clone())).await.unwrap()
     };
     let verifier = open().await;
     let first = token(&provider).await;

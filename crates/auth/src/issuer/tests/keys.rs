@@ -82,9 +82,14 @@ async fn a_fortnight_of_daily_rotations_refuses_no_valid_token() {
     config.keys.rotation = mainstay_core::config::Duration::from_secs(24 * 3600);
     let provider = opened(&config).await;
     let verifier =
-        Verifier::open_with(&trust("http://127.0.0.1:9400"), &Tasks::new(), clock(), |_| provider.clone())
-            .await
-            .unwrap();
+        Verifier::open_with(
+            &trust("http://127.0.0.1:9400"),
+            &Tasks::new(),
+            clock(),
+            |_| Ok(provider.clone()),
+        )
+        .await
+        .unwrap();
     let mut signed_by = BTreeSet::new();
     let mut earlier: Option<String> = None;
     for _ in 0..(14 * 24 * 60 / 9) {

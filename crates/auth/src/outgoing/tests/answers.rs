@@ -44,8 +44,8 @@ async fn answers_that_are_no_bearer_token_are_not_shown_to_anybody() {
     ] {
         let script = Script::default();
         script.says(status, &body);
-        let credentials = to_stock(&script, Target::client_credentials("stock"));
-        let (kind, text) = shown(&credentials).await.unwrap_err();
+        let tokens = to_stock(&script, Target::client_credentials("stock"));
+        let (kind, text) = shown(&tokens).await.unwrap_err();
         assert_eq!(kind, Kind::Unavailable, "{status} {body:.100}");
         assert!(!text.contains("a.b.c"), "no token in logs: {text}");
     }
@@ -60,20 +60,20 @@ async fn answers_that_are_no_bearer_token_are_not_shown_to_anybody() {
     ] {
         let script = Script::default();
         script.says(200, &good(change.clone()));
-        let credentials = to_stock(&script, Target::client_credentials("stock"));
-        assert_eq!(shown(&credentials).await.unwrap().unwrap(), "Bearer a.b.c", "{change}");
+        let tokens = to_stock(&script, Target::client_credentials("stock"));
+        assert_eq!(shown(&tokens).await.unwrap().unwrap(), "Bearer a.b.c", "{change}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_that_is_not_told_is_short() {
     let script = Script::default();
-    let credentials = to_stock(&script, Target::client_credentials("stock"));
-    shown(&credentials).await.unwrap();
+    let tokens = to_stock(&script, Target::client_credentials("stock"));
+    shown(&tokens).await.unwrap();
     tokio::time::advance(Duration::from_secs(269)).await;
-    assert!(ready(&credentials).is_some());
+    assert!(ready(&tokens).is_some());
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(ready(&credentials).is_none());
+    assert!(ready(&tokens).is_none());
 }
 
 #[tokio::test]
@@ -166,12 +166,12 @@ fn every_wrong_value_is_named_by_its_key() {
 async fn secrets_and_tokens_are_not_shown() {
     let script = Script::lasting(60);
     let config = Config::new(registration()).with_target("stock", Target::client_credentials("stock"));
-    let issuers = Issuers::open(&config, &Tasks::new(), clock(), |_| script.clone()).unwrap();
-    let credentials = issuers.of("orders");
-    shown(&credentials).await.unwrap();
-    let credential = credentials.credential("stock", Deadline::after(Duration::from_secs(1)));
+    let issuers = Issuers::open(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).unwrap();
+    let tokens = issuers.of("orders");
+    shown(&tokens).await.unwrap();
+    let credential = tokens.credential("stock", Deadline::after(Duration::from_secs(1)));
     let all = format!(
-        "{config:?} {} {issuers:?} {credentials:?} {credential:?}",
+        "{config:?} {} {issuers:?} {tokens:?} {credential:?}",
         serde_json::to_string(&config).unwrap()
     );
     assert!(!all.contains("s3cret") && !all.contains("stock..0") && all.contains("orders"), "{all}");

@@ -12,13 +12,13 @@ const fn seconds(seconds: u64) -> Duration {
 async fn the_token_of_the_request_is_exchanged_once_for_the_target() {
     let script = Script::lasting(60);
     script.takes(seconds(1));
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
-    let calls = async { tokio::join!(shown(&credentials), shown(&credentials)) };
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
+    let calls = async { tokio::join!(shown(&tokens), shown(&tokens)) };
     let (one, two) = within("alice", calls).await;
     assert_eq!(one.unwrap().unwrap(), "Bearer stock.alice.0");
     assert_eq!(two.unwrap().unwrap(), "Bearer stock.alice.0");
-    assert_eq!(within("bob", shown(&credentials)).await.unwrap().unwrap(), "Bearer stock.bob.1");
-    assert!(within("alice", async { ready(&credentials) }).await.is_some(), "in another request");
+    assert_eq!(within("bob", shown(&tokens)).await.unwrap().unwrap(), "Bearer stock.bob.1");
+    assert!(within("alice", async { ready(&tokens) }).await.is_some(), "in another request");
 
     let asked = script.asked();
     assert_eq!(asked.len(), 2);
@@ -30,7 +30,7 @@ async fn the_token_of_the_request_is_exchanged_once_for_the_target() {
     assert!(!asked[0].form.contains_key("actor_token"));
 
     advance(seconds(55)).await;
-    let renewed = within("alice", shown(&credentials)).await.unwrap().unwrap();
+    let renewed = within("alice", shown(&tokens)).await.unwrap().unwrap();
     assert_eq!(renewed, "Bearer stock.alice.2", "it had nearly expired");
 }
 
@@ -38,9 +38,9 @@ async fn the_token_of_the_request_is_exchanged_once_for_the_target() {
 async fn outside_of_a_request_and_without_a_token_nothing_is_shown() {
     let script = Script::lasting(60);
     for target in [Target::token_exchange("stock"), Target::forward()] {
-        let credentials = to_stock(&script, target);
-        assert_eq!(shown(&credentials).await, Ok(None));
-        assert_eq!(RequestContext::new().scope(shown(&credentials)).await, Ok(None));
+        let tokens = to_stock(&script, target);
+        assert_eq!(shown(&tokens).await, Ok(None));
+        assert_eq!(RequestContext::new().scope(shown(&tokens)).await, Ok(None));
     }
     assert_eq!(script.asked().len(), 0);
 }
@@ -48,9 +48,9 @@ async fn outside_of_a_request_and_without_a_token_nothing_is_shown() {
 #[tokio::test(start_paused = true)]
 async fn an_exchange_is_remembered_no_longer_than_was_said() {
     let script = Script::lasting(3600);
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
     for _ in 0..10 {
-        within("alice", shown(&credentials)).await.unwrap();
+        within("alice", shown(&tokens)).await.unwrap();
         advance(seconds(60)).await;
     }
     assert_eq!(script.asked().len(), 2, "five minutes, whatever the issuer says");
@@ -61,9 +61,9 @@ async fn the_own_token_goes_along_where_that_is_said() {
     let script = Script::lasting(3600);
     let mut target = Target::token_exchange("stock");
     target.actor = true;
-    let credentials = to_stock(&script, target);
-    within("alice", shown(&credentials)).await.unwrap();
-    within("bob", shown(&credentials)).await.unwrap();
+    let tokens = to_stock(&script, target);
+    within("alice", shown(&tokens)).await.unwrap();
+    within("bob", shown(&tokens)).await.unwrap();
     let asked = script.asked();
     assert_eq!(asked.len(), 3);
     assert_eq!(asked[0].form["grant_type"], "client_credentials");
@@ -76,31 +76,31 @@ async fn the_own_token_goes_along_where_that_is_said() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_not_exchanged_is_the_fault_of_the_caller_and_remembered_for_a_moment() {
     let script = Script::lasting(60);
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
     script.says(400, r#"{"error":"invalid_request","error_description":"no\nsuch token"}"#);
     for _ in 0..100 {
-        let (kind, text) = within("alice", shown(&credentials)).await.unwrap_err();
+        let (kind, text) = within("alice", shown(&tokens)).await.unwrap_err();
         assert_eq!(kind, Kind::PermissionDenied);
         assert!(text.contains("invalid_request nosuch token"), "{text}");
     }
     assert_eq!(script.asked().len(), 1);
     script.recovers();
-    assert!(within("bob", shown(&credentials)).await.is_ok(), "it is about that token alone");
+    assert!(within("bob", shown(&tokens)).await.is_ok(), "it is about that token alone");
     advance(seconds(6)).await;
-    assert!(within("alice", shown(&credentials)).await.is_ok());
+    assert!(within("alice", shown(&tokens)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_the_issuer_is_away_it_is_left_alone_and_known_tokens_stay() {
     let script = Script::lasting(3600);
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
-    within("alice", shown(&credentials)).await.unwrap();
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
+    within("alice", shown(&tokens)).await.unwrap();
     script.is_down();
     for number in 0..1000 {
         let token = format!("caller{number}");
-        let (kind, _) = within(&token, shown(&credentials)).await.unwrap_err();
+        let (kind, _) = within(&token, shown(&tokens)).await.unwrap_err();
         assert_eq!(kind, Kind::Unavailable);
-        assert!(within("alice", async { ready(&credentials) }).await.is_some());
+        assert!(within("alice", async { ready(&tokens) }).await.is_some());
         sleep(Duration::from_millis(100)).await;
     }
     // One asked for a token, the others for where that is.
@@ -108,18 +108,18 @@ async fn while_the_issuer_is_away_it_is_left_alone_and_known_tokens_stay() {
     assert!((6..=14).contains(&tries), "{tries} in 100 s");
     script.recovers();
     sleep(seconds(40)).await;
-    assert!(within("bob", shown(&credentials)).await.is_ok());
+    assert!(within("bob", shown(&tokens)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_so_many_are_exchanged_at_once_and_one_that_waits_too_long_fails() {
     let script = Script::lasting(3600);
     script.takes(seconds(2));
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
     let calls: Vec<_> = (0..200)
         .map(|number| {
-            let credentials = credentials.clone();
-            tokio::spawn(async move { within(&format!("caller{number}"), shown(&credentials)).await })
+            let tokens = tokens.clone();
+            tokio::spawn(async move { within(&format!("caller{number}"), shown(&tokens)).await })
         })
         .collect();
     let begun = Instant::now();
@@ -142,16 +142,16 @@ async fn only_so_many_are_exchanged_at_once_and_one_that_waits_too_long_fails() 
 #[tokio::test(start_paused = true)]
 async fn what_a_callee_refuses_is_exchanged_anew_unless_it_is_new() {
     let script = Script::lasting(3600);
-    let credentials = to_stock(&script, Target::token_exchange("stock"));
+    let tokens = to_stock(&script, Target::token_exchange("stock"));
     within("alice", async {
-        shown(&credentials).await.unwrap();
-        let first = ready(&credentials).unwrap();
-        assert!(!credentials.refused("stock", &first));
+        shown(&tokens).await.unwrap();
+        let first = ready(&tokens).unwrap();
+        assert!(!tokens.refused("stock", &first));
         advance(seconds(6)).await;
-        assert!(credentials.refused("stock", &first));
-        assert_eq!(shown(&credentials).await.unwrap().unwrap(), "Bearer stock.alice.1");
-        assert!(credentials.refused("stock", &first), "a call with the old one may be made again");
-        assert!(ready(&credentials).is_some());
+        assert!(tokens.refused("stock", &first));
+        assert_eq!(shown(&tokens).await.unwrap().unwrap(), "Bearer stock.alice.1");
+        assert!(tokens.refused("stock", &first), "a call with the old one may be made again");
+        assert!(ready(&tokens).is_some());
     })
     .await;
 }
@@ -159,9 +159,9 @@ async fn what_a_callee_refuses_is_exchanged_anew_unless_it_is_new() {
 #[tokio::test(start_paused = true)]
 async fn forwarding_shows_the_token_of_the_request_and_asks_nobody() {
     let script = Script::default();
-    let credentials = to_stock(&script, Target::forward());
-    assert_eq!(within("alice", shown(&credentials)).await.unwrap().unwrap(), "Bearer alice");
-    let shown = within("alice", async { ready(&credentials) }).await.unwrap();
-    assert!(!credentials.refused("stock", &shown));
+    let tokens = to_stock(&script, Target::forward());
+    assert_eq!(within("alice", shown(&tokens)).await.unwrap().unwrap(), "Bearer alice");
+    let shown = within("alice", async { ready(&tokens) }).await.unwrap();
+    assert!(!tokens.refused("stock", &shown));
     assert_eq!((script.asked().len(), script.metadata()), (0, 0));
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use mainstay_core::{
     context::{Deadline, RequestContext},
+    credentials::{Credential, Credentials},
     error::Kind,
     task::Tasks,
 };
 
 use self::issuer::{ISSUER, Script};
-use super::{Config, Credential, Credentials, Issuers, Registration, Target};
+use super::{Config, Issuers, Registration, Target, Tokens};
 use crate::tests::clock;
 
 fn registration() -> Registration {
@@ -24,22 +25,22 @@ fn registration() -> Registration {
 }
 
 /// What `orders` shows.
-fn opened(script: &Script, config: &Config) -> Credentials {
-    Issuers::open(config, &Tasks::new(), clock(), |_| script.clone()).unwrap().of("orders")
+fn opened(script: &Script, config: &Config) -> Tokens {
+    Issuers::open(config, &Tasks::new(), clock(), |_| Ok(script.clone())).unwrap().of("orders")
 }
 
 /// What calls of `orders` to `stock` show.
-fn to_stock(script: &Script, target: Target) -> Credentials {
+fn to_stock(script: &Script, target: Target) -> Tokens {
     opened(script, &Config::new(registration()).with_target("stock", target))
 }
 
 /// What a call to `stock` shows that has ten seconds.
-async fn shown(credentials: &Credentials) -> Result<Option<String>, (Kind, String)> {
-    shown_within(credentials, Duration::from_secs(10)).await
+async fn shown(tokens: &Tokens) -> Result<Option<String>, (Kind, String)> {
+    shown_within(tokens, Duration::from_secs(10)).await
 }
 
-async fn shown_within(credentials: &Credentials, time: Duration) -> Result<Option<String>, (Kind, String)> {
-    let shown = match credentials.credential("stock", Deadline::after(time)) {
+async fn shown_within(tokens: &Tokens, time: Duration) -> Result<Option<String>, (Kind, String)> {
+    let shown = match tokens.credential("stock", Deadline::after(time)) {
         Credential::None => None,
         Credential::Ready(shown) => Some(shown),
         Credential::Awaited(awaited) => awaited.await.map_err(|error| {
@@ -54,8 +55,8 @@ async fn shown_within(credentials: &Credentials, time: Duration) -> Result<Optio
 }
 
 /// What is there without waiting.
-fn ready(credentials: &Credentials) -> Option<HeaderValue> {
-    match credentials.credential("stock", Deadline::after(Duration::from_secs(10))) {
+fn ready(tokens: &Tokens) -> Option<HeaderValue> {
+    match tokens.credential("stock", Deadline::after(Duration::from_secs(10))) {
         Credential::Ready(shown) => Some(shown),
         _ => None,
     }
