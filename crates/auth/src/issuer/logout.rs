@@ -16,6 +16,9 @@ use super::{
     session::Cookie,
 };
 
+/// Nobody tells clients (see `docs/issuer.md`), so that people are told.
+const LOGGED_OUT: &str = "Programs that you have used may still know you, until you log out there too.";
+
 /// What is asked for.
 struct Asked {
     /// Who was logged in, as an ID token of ours says.
@@ -77,12 +80,14 @@ async fn step(
             Some(guard) => (guard, Vec::new()),
             None => Guard::new(provider).map(|(guard, cookie)| (guard, vec![cookie]))?,
         };
-        return Ok(with_cookies(pages::logout(&guard.token()), cookies));
+        let user = session.and_then(|session| provider.0.users.by_subject(&session.subject));
+        let login = user.as_ref().map_or("", |user| &user.login);
+        return Ok(with_cookies(pages::logout(login, &guard.token()), cookies));
     }
     provider.end_session(headers).await?;
     let answer = match &asked.then {
         Some(uri) => see_other(uri),
-        None => pages::told(StatusCode::OK, "You are logged out", "You can close this page."),
+        None => pages::told(StatusCode::OK, "You are logged out", LOGGED_OUT),
     };
     Ok(with_cookies(answer, vec![provider.set_cookie(Cookie::Session, "", 0)]))
 }

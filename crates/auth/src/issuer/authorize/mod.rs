@@ -14,10 +14,10 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use self::request::{Asked, Invalid, source};
+use self::request::{Asked, Invalid};
 pub(super) use self::{
     forms::{Guard, address, is_from_elsewhere},
-    request::{origin, with_query},
+    request::{origin, source, with_query},
 };
 use super::{
     Provider,
@@ -115,12 +115,12 @@ impl Step<'_> {
 
     async fn submit(mut self, asked: &Asked, sent: &Form, address: Option<std::net::IpAddr>) -> Response {
         let guard = Guard::of(self.provider, self.headers);
-        let is_ours = guard.is_some_and(|guard| guard.lets_pass(sent))
-            && !is_from_elsewhere(self.provider, self.headers);
-        if !is_ours {
-            // Such as a page that was open for long. Nothing was done.
+        let is_from_elsewhere = is_from_elsewhere(self.provider, self.headers);
+        if is_from_elsewhere || !guard.is_some_and(|guard| guard.lets_pass(sent)) {
+            // Such as a page that was open for long. Nothing was done; what somebody typed into a page of ours is kept.
             let alert = Some("That took too long, or came from elsewhere. Please try again.".to_owned());
-            return self.login_page(asked, StatusCode::FORBIDDEN, "", alert);
+            let login = if is_from_elsewhere { None } else { sent.one("login").ok().flatten() };
+            return self.login_page(asked, StatusCode::FORBIDDEN, login.unwrap_or_default(), alert);
         }
         match sent.one("action") {
             Ok(Some("login")) => self.log_in(asked, sent, address).await,
@@ -162,10 +162,13 @@ impl Step<'_> {
                     Err(refused) => self.refuse(asked.back(refused)),
                 };
             }
-            Err(Failed::Wrong) => (StatusCode::UNAUTHORIZED, "User name or password is wrong.".to_owned()),
+            // Not 401, which wants a challenge (RFC 9110 section 15.5.2).
+            Err(Failed::Wrong) => {
+                (StatusCode::FORBIDDEN, "The user name or the password is wrong.".to_owned())
+            }
             Err(Failed::Wait(seconds)) => (
                 StatusCode::TOO_MANY_REQUESTS,
-                format!("There were too many tries. Please wait {seconds} seconds."),
+                format!("There were too many tries. Please wait {}.", in_words(seconds)),
             ),
             Err(Failed::Busy) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "Too many log in right now. Please try again.".to_owned())
@@ -197,12 +200,14 @@ impl Step<'_> {
         };
         let page = pages::Consent {
             client: &asked.client,
+            back: &asked.redirect_uri,
             user,
             scopes: &asked.scopes,
+            words: &self.provider.0.config.scopes,
             audiences: &asked.audiences,
             token: &guard.token(),
         };
-        self.answer(page.page(&source(&asked.redirect_uri)))
+        self.answer(page.page())
     }
 
     async fn has_consented(&self, asked: &Asked, session: &Session) -> Result<bool, Refused> {
@@ -275,9 +280,14 @@ impl Step<'_> {
                 return pages::told(refused.status(), "Something went wrong", refused.description);
             }
         };
-        let page = pages::Login { client: &asked.client, token: &guard.token(), login, alert };
-        let answer = page.page(status, &source(&asked.redirect_uri));
-        with_cookies(answer, std::mem::take(&mut self.set))
+        let page = pages::Login {
+            client: &asked.client,
+            back: &asked.redirect_uri,
+            token: &guard.token(),
+            login,
+            alert,
+        };
+        with_cookies(page.page(status), std::mem::take(&mut self.set))
     }
 
     /// That of this browser, or a new one.
@@ -300,7 +310,10 @@ impl Step<'_> {
                 pages::told(
                     status,
                     "This can't be done",
-                    &format!("The program that sent you here made a mistake: {}.", refused.description),
+                    &format!(
+                        "The program that sent you here made a mistake: {}. Its makers have to put it right.",
+                        refused.description
+                    ),
                 )
             }
             Invalid::Back(back, refused) => {
@@ -313,6 +326,15 @@ impl Step<'_> {
 
     fn answer(self, answer: Response) -> Response {
         with_cookies(answer, self.set)
+    }
+}
+
+/// A time to wait, rounded up.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        1 => "1 second".to_owned(),
+        0..=90 => format!("{seconds} seconds"),
+        more => format!("{} minutes", more.div_ceil(60)),
     }
 }
 

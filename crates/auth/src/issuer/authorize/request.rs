@@ -196,7 +196,7 @@ pub(in crate::issuer) fn with_query(uri: &str, query: &str) -> String {
 }
 
 /// What a Content-Security-Policy calls where a URI leads.
-pub(super) fn source(uri: &str) -> String {
+pub(in crate::issuer) fn source(uri: &str) -> String {
     let origin = origin(uri);
     // Addresses of IPv6 have no place in its grammar.
     if origin.contains('[') { origin.split("//").next().unwrap_or_default().to_owned() } else { origin }

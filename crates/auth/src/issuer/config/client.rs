@@ -26,7 +26,7 @@ pub struct Client {
     /// How it may get tokens. None by default.
     pub grants: BTreeSet<Grant>,
     /// Where people are sent back to after a login, compared character by character; on `http://127.0.0.1` and `http://[::1]` with
-    /// any port. None by default.
+    /// any port. What answers there must not redirect to another origin: browsers would not follow. None by default.
     pub redirect_uris: Vec<String>,
     /// Where people may be sent after a logout. None by default.
     pub post_logout_redirect_uris: Vec<String>,

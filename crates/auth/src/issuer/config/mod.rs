@@ -35,6 +35,9 @@ pub struct Config {
     pub clients: BTreeMap<String, Client>,
     /// `[users.NAME]`: people who may log in. None by default.
     pub users: BTreeMap<String, User>,
+    /// `[scopes]`: what people read of a scope who are asked to allow it, after "it may", such as
+    /// `"orders:write" = "place and cancel orders"`; 1 to 200 characters. Default: the scope itself, as it is.
+    pub scopes: BTreeMap<String, String>,
     /// How long access and ID tokens are good for. Default 10 min; 10 s to 24 h.
     pub token: Duration,
     /// How long a refresh token is good for if it is not used. Default 14 days; 1 min to 1 year.
@@ -98,6 +101,7 @@ impl Default for Config {
             keys: Keys::default(),
             clients: BTreeMap::new(),
             users: BTreeMap::new(),
+            scopes: BTreeMap::new(),
             token: Duration::from_secs(600),
             refresh: Duration::from_secs(14 * DAY),
             session: Duration::from_secs(12 * 3600),
@@ -139,6 +143,13 @@ impl Config {
     #[must_use]
     pub fn with_user(mut self, name: impl Into<String>, user: User) -> Self {
         self.users.insert(name.into(), user);
+        self
+    }
+
+    /// Tells people of a scope in these words.
+    #[must_use]
+    pub fn with_scope(mut self, scope: impl Into<String>, words: impl Into<String>) -> Self {
+        self.scopes.insert(scope.into(), words.into());
         self
     }
 
@@ -185,6 +196,15 @@ impl Config {
                 at("", "an id of 1 to 200 visible ASCII characters, without `\"` and `\\`");
             }
             client.wrong(&mut at);
+        }
+        for (scope, words) in &self.scopes {
+            let key = format!("scopes.{scope}");
+            if !self.clients.values().any(|client| client.scopes.contains(scope)) {
+                reject(&key, "a scope that a client has in its `scopes`");
+            }
+            if !(1..=200).contains(&words.chars().count()) || words.chars().any(char::is_control) {
+                reject(&key, "what people read of it, 1 to 200 characters in one line");
+            }
         }
         let mut subjects = BTreeSet::new();
         for (name, user) in &self.users {

@@ -177,6 +177,8 @@ async fn what_is_wrong_with_a_configuration_is_told_by_its_key() {
                 config.users.insert("ada".to_owned(), User::with_password_hash("$2b$12$x"));
             }),
         ),
+        ("scopes.stock:raed", Box::new(|config| *config = config.clone().with_scope("stock:raed", "read"))),
+        ("scopes.stock:read", Box::new(|config| *config = config.clone().with_scope("stock:read", "a\nb"))),
         (
             "users.bob.subject",
             Box::new(|config| {
