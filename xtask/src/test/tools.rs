@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
+    ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
@@ -317,14 +318,14 @@ mod tests {
         let told = missing.told(&environment(), false, "because");
         assert!(
             told.contains(
-                "curl, etcd, ip, tc, h2load, nghttp, nats-server, node, npm, nsd, prometheus, promtool, \
+                "chromium-headless-shell, curl, etcd, ip, tc, h2load, nghttp, nats-server, node, npm, nsd, prometheus, promtool, \
                  prometheus-alertmanager, redis-server (because)"
             ),
             "{told}"
         );
         assert!(
             told.contains(
-                "sudo apt-get install -y --no-install-recommends curl etcd-server iproute2 nghttp2-client nats-server \
+                "sudo apt-get install -y --no-install-recommends chromium-headless-shell curl etcd-server iproute2 nghttp2-client nats-server \
                  nodejs npm nsd prometheus prometheus-alertmanager redis-server\n"
             ),
             "{told}"
@@ -338,7 +339,7 @@ mod tests {
         let command = told.lines().find(|line| line.contains("apt-get")).unwrap();
         assert_eq!(
             command.trim(),
-            "sudo apt-get update && sudo apt-get install -y --no-install-recommends curl etcd-server \
+            "sudo apt-get update && sudo apt-get install -y --no-install-recommends chromium-headless-shell curl etcd-server \
              iproute2 nghttp2-client nats-server nodejs npm nsd prometheus prometheus-alertmanager python3 redis-server \
              python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
