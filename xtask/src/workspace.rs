@@ -88,6 +88,12 @@ impl Package {
         self.targets.iter().filter(is_binary).map(|target| target.name.as_str()).collect()
     }
 
+    /// All of its features but these, as cargo takes them for several packages at once.
+    pub(crate) fn features_but(&self, names: &[String]) -> Vec<String> {
+        let others = self.features.keys().filter(|feature| !names.contains(feature));
+        others.map(|feature| format!("{}/{feature}", self.name)).collect()
+    }
+
     pub(crate) fn release(&self) -> Release {
         (self.name.clone(), self.version.clone())
     }
@@ -108,6 +114,14 @@ pub(crate) fn compiled(packages: &[&str], reach: Reach) -> Result<BTreeSet<Relea
     if reach == Reach::Everything {
         options.extend(["--all-features", "--target=all"]);
     }
+    options.extend(packages.iter().flat_map(|package| ["--package", package]));
+    tree(&options)
+}
+
+/// Everything that a build of `packages` with these features compiles on any platform, themselves included, without their tests.
+pub(crate) fn compiled_with(packages: &[&str], features: &[String]) -> Result<BTreeSet<Release>> {
+    let features = format!("--features={}", features.join(","));
+    let mut options = vec!["--edges=normal,build", "--target=all", &features];
     options.extend(packages.iter().flat_map(|package| ["--package", package]));
     tree(&options)
 }

@@ -1,21 +1,29 @@
 //! The Rust version that we promise, held against what the dependencies promise.
 //!
-//! Where a toolchain of that version is installed, the published crates are also compiled with it.
+//! Where a toolchain of that version is installed, the published crates are also compiled with it. Some features want a newer Rust,
+//! and say so in `xtask/msrv.toml`.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use serde::Deserialize;
 
 use crate::{
     process::{Failure, Result, output, quiet, root, run},
-    workspace::{Metadata, Package, Reach, compiled},
+    workspace::{Metadata, Package, Reach, Release, compiled, compiled_with},
 };
 
 /// `xtask/msrv.toml`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 struct Ledger {
     floor: Floor,
+    features_apart: FeaturesApart,
     undeclared: BTreeMap<String, Entry>,
 }
 
@@ -23,6 +31,15 @@ struct Ledger {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Floor {
+    rust_version: String,
+    released: String,
+}
+
+/// Features that are not covered by it, and what they want.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FeaturesApart {
+    names: Vec<String>,
     rust_version: String,
     released: String,
 }
@@ -47,12 +64,23 @@ pub(super) fn check() -> Result {
         toml::from_str(&text).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
 
     let metadata = Metadata::read()?;
+    let apart = &ledger.features_apart.names;
+    let unknown =
+        |name: &&String| metadata.published().iter().all(|package| !package.features.contains_key(*name));
+    if let Some(name) = apart.iter().find(unknown) {
+        return Err(Failure::new(format!("xtask/msrv.toml: no published crate has the feature `{name}`")));
+    }
     let published: Vec<&str> = metadata.published().iter().map(|package| package.name.as_str()).collect();
-    let compiled = compiled(&published, Reach::Everything)?;
-    let packages: Vec<&Package> =
-        metadata.packages.iter().filter(|package| compiled.contains(&package.release())).collect();
+    let features: Vec<String> =
+        metadata.published().iter().flat_map(|package| package.features_but(apart)).collect();
+    let by_most = compiled_with(&published, &features)?;
+    let by_all = compiled(&published, Reach::Everything)?;
+    let among = |releases: &BTreeSet<Release>| {
+        metadata.packages.iter().filter(|package| releases.contains(&package.release())).collect::<Vec<_>>()
+    };
+    let (packages, others) = (among(&by_most), among(&by_all.difference(&by_most).cloned().collect()));
 
-    let complaints = ledger.complaints(&packages);
+    let complaints = ledger.complaints(&packages, &others);
     if !complaints.is_empty() {
         return Err(Failure::new(format!(
             "of xtask/msrv.toml and Cargo.lock:\n  {}",
@@ -60,16 +88,20 @@ pub(super) fn check() -> Result {
         )));
     }
     eprintln!(
-        "{} packages promise to compile with Rust {} or older, {} of them by xtask/msrv.toml",
+        "{} packages promise to compile with Rust {} or older, and {} more of {} with {}; {} of them by xtask/msrv.toml",
         packages.len(),
         ledger.floor.rust_version,
+        others.len(),
+        apart.join(", "),
+        ledger.features_apart.rust_version,
         ledger.undeclared.len()
     );
-    compile_with(&ledger.floor.rust_version, &published, &metadata.target_directory.join("msrv"))
+    let target = metadata.target_directory.join("msrv");
+    compile_with(&ledger.floor.rust_version, &published, &features, &target)
 }
 
 /// Compiles the published crates with that very toolchain, if it is there.
-fn compile_with(version: &str, published: &[&str], target: &Path) -> Result {
+fn compile_with(version: &str, published: &[&str], features: &[String], target: &Path) -> Result {
     let Ok(listed) = quiet(Command::new("rustup").args(["toolchain", "list"])) else {
         eprintln!("not compiled with Rust {version}: there is no rustup to ask for it");
         return Ok(());
@@ -87,7 +119,7 @@ fn compile_with(version: &str, published: &[&str], target: &Path) -> Result {
     }
     // A folder of its own: two compilers would take turns at replacing each other's files.
     command.current_dir(root()).env("RUSTUP_TOOLCHAIN", toolchain).env("CARGO_TARGET_DIR", target);
-    command.args(["check", "--locked", "--all-features"]);
+    command.args(["check", "--locked", "--features", &features.join(",")]);
     for package in published {
         command.args(["--package", package]);
     }
@@ -104,15 +136,20 @@ fn is_toolchain(name: &str, version: &str) -> bool {
 }
 
 impl Ledger {
-    fn complaints(&self, packages: &[&Package]) -> Vec<String> {
-        let each = packages.iter().filter_map(|package| self.complaint(package));
+    /// Of what most features bring, and of what only the others do.
+    fn complaints(&self, packages: &[&Package], others: &[&Package]) -> Vec<String> {
+        let apart = &self.features_apart;
+        let by_others = Floor { rust_version: apart.rust_version.clone(), released: apart.released.clone() };
+        let each = packages.iter().filter_map(|package| self.complaint(package, &self.floor));
+        let of_others: Vec<_> =
+            others.iter().filter_map(|package| self.complaint(package, &by_others)).collect();
         let stale = self.undeclared.iter().filter(|(name, entry)| {
             let is_meant = |package: &&Package| {
                 package.name == name_in(name)
                     && package.version == entry.version
                     && package.rust_version.is_none()
             };
-            !packages.iter().any(is_meant)
+            !packages.iter().chain(others).any(is_meant)
         });
         let stale = stale.map(|(name, entry)| {
             let (name, version) = (name_in(name), &entry.version);
@@ -120,14 +157,16 @@ impl Ledger {
                 "{name} {version}: listed, but it is not used, or it says what it needs: take the line out"
             )
         });
-        each.chain(stale).collect()
+        each.chain(of_others).chain(stale).collect()
     }
 
-    fn complaint(&self, package: &Package) -> Option<String> {
+    fn complaint(&self, package: &Package, floor: &Floor) -> Option<String> {
         let what = format!("{} {}", package.name, package.version);
-        let floor = &self.floor.rust_version;
+        let Floor { rust_version: floor, released } = floor;
         let Some(needed) = &package.rust_version else {
-            return self.undeclared_complaint(package).map(|complaint| format!("{what}: {complaint}"));
+            return self
+                .undeclared_complaint(package, released)
+                .map(|complaint| format!("{what}: {complaint}"));
         };
         // The members promise exactly what the ledger is about.
         let is_fine =
@@ -135,7 +174,7 @@ impl Ledger {
         (!is_fine).then(|| format!("{what}: wants Rust {needed}, and Rust {floor} is promised"))
     }
 
-    fn undeclared_complaint(&self, package: &Package) -> Option<String> {
+    fn undeclared_complaint(&self, package: &Package, floor_released: &str) -> Option<String> {
         let mut listed = self.undeclared.iter();
         let is_meant = |(name, entry): &(&String, &Entry)| {
             package.name == name_in(name) && package.version == entry.version
@@ -149,7 +188,7 @@ impl Ledger {
         };
         match (&entry.released, &entry.reason) {
             // ISO dates sort as text.
-            (Some(date), None) if *date < self.floor.released => None,
+            (Some(date), None) if date.as_str() < floor_released => None,
             (Some(date), None) => Some(format!(
                 "released {date}, after the Rust that is promised: a reason is needed, not a date"
             )),
@@ -181,6 +220,10 @@ mod tests {
             [floor]
             rust-version = "1.88"
             released = "2025-06-26"
+            [features-apart]
+            names = ["newer"]
+            rust-version = "1.94"
+            released = "2026-03-05"
             [undeclared]
             old = { version = "1.0.0", released = "2020-01-01" }
             new = { version = "1.0.0", released = "2026-01-01" }
@@ -200,7 +243,8 @@ mod tests {
     }
 
     fn complaint(name: &str, version: &str, rust_version: Option<&str>) -> Option<String> {
-        ledger().complaint(&package(name, version, rust_version))
+        let ledger = ledger();
+        ledger.complaint(&package(name, version, rust_version), &ledger.floor)
     }
 
     #[test]
@@ -228,9 +272,24 @@ mod tests {
     #[test]
     fn a_line_that_no_longer_applies_is_complained_of() {
         let (old, read) = (package("old", "1.0.0", None), package("read", "1.0.0", Some("1.60")));
-        let complaints = ledger().complaints(&[&old, &read]);
+        let complaints = ledger().complaints(&[&old, &read], &[]);
         assert_eq!(complaints.len(), 3, "{complaints:?}");
         assert!(complaints.iter().all(|complaint| complaint.contains("take the line out")), "{complaints:?}");
+    }
+
+    #[test]
+    fn what_only_features_apart_bring_may_want_their_newer_rust_and_no_newer_one() {
+        let of = |rust_version| package("some", "1.0.0", Some(rust_version));
+        let told = |others: &[&Package]| {
+            let complaints = ledger().complaints(&[], others);
+            complaints
+                .into_iter()
+                .filter(|complaint| !complaint.contains("take the line out"))
+                .collect::<Vec<_>>()
+        };
+        assert!(told(&[&of("1.94.0"), &of("1.60")]).is_empty());
+        assert_eq!(told(&[&of("1.95")]), ["some 1.0.0: wants Rust 1.95, and Rust 1.94 is promised"]);
+        assert!(told(&[&package("new", "1.0.0", None)]).is_empty(), "it came out before 1.94");
     }
 
     #[test]

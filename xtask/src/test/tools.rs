@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
     ("etcd", "etcd-server"),
@@ -25,11 +25,13 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("nsd", "nsd"),
+    ("postgres", "postgresql"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("python3", "python3"),
     ("redis-server", "redis-server"),
+    ("setpriv", "util-linux"),
 ];
 
 /// Ends well if every `name==version` given is installed. Uses the standard library alone, because the
@@ -243,9 +245,12 @@ impl Modules {
     }
 }
 
-/// Debian keeps servers out of the path of ordinary users, who may start them all the same.
+/// Debian keeps servers out of the path of ordinary users, who may start them all the same, and each PostgreSQL in its own folder.
 fn is_there(program: &str) -> bool {
-    is_on_path(program) || Path::new("/usr/sbin").join(program).is_file()
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.push("/usr/sbin".into());
+    is_on_path(program) || folders.iter().any(|folder| folder.join(program).is_file())
 }
 
 /// The `name==version` lines of a requirements file.
@@ -318,15 +323,15 @@ mod tests {
         let told = missing.told(&environment(), false, "because");
         assert!(
             told.contains(
-                "chromium-headless-shell, curl, etcd, ip, tc, h2load, nghttp, nats-server, node, npm, nsd, prometheus, promtool, \
-                 prometheus-alertmanager, redis-server (because)"
+                "chromium-headless-shell, curl, etcd, ip, tc, h2load, nghttp, nats-server, node, npm, nsd, postgres, prometheus, \
+                 promtool, prometheus-alertmanager, redis-server, setpriv (because)"
             ),
             "{told}"
         );
         assert!(
             told.contains(
                 "sudo apt-get install -y --no-install-recommends chromium-headless-shell curl etcd-server iproute2 nghttp2-client nats-server \
-                 nodejs npm nsd prometheus prometheus-alertmanager redis-server\n"
+                 nodejs npm nsd postgresql prometheus prometheus-alertmanager redis-server util-linux\n"
             ),
             "{told}"
         );
@@ -340,8 +345,8 @@ mod tests {
         assert_eq!(
             command.trim(),
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends chromium-headless-shell curl etcd-server \
-             iproute2 nghttp2-client nats-server nodejs npm nsd prometheus prometheus-alertmanager python3 redis-server \
-             python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
+             iproute2 nghttp2-client nats-server nodejs npm nsd postgresql prometheus prometheus-alertmanager python3 redis-server \
+             util-linux python3-venv && python3 -m venv --clear /t/venv && /t/venv/bin/python -m pip install \
              --only-binary=:all: --requirement /r/requirements.txt"
         );
     }
