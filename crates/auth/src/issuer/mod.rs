@@ -15,6 +15,7 @@
 //! | `userinfo`, `introspect`, `revoke`, `logout` | the other endpoints |
 //! | `metadata` | what a client discovers |
 //! | `store` | what is remembered: codes, grants, sessions |
+//! | `database` | SQLite and PostgreSQL, for all that is to outlive the process |
 //! | `password`, `secret` | what people choose, and what nobody can guess |
 //! | `faults` | a provider that misbehaves as it is told, for tests |
 //! | `form`, `refused` | what comes in, bounded; what those hear who get nothing |
@@ -42,6 +43,8 @@
 mod authorize;
 mod client;
 pub mod config;
+#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod database;
 mod faults;
 mod form;
 mod introspect;
@@ -59,13 +62,14 @@ mod token;
 mod userinfo;
 mod users;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     routing::{get, post},
 };
 use mainstay_core::task::Tasks;
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use self::{client::Client as Known, keys::Ring, store::Store, users::Users};
@@ -75,6 +79,9 @@ pub use self::{
     password::hash_password,
 };
 use crate::{clock::Clock, fetch::Url};
+
+/// So often what has ended is forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// An OpenID provider. Clones are the same one; with the last its task ends.
 #[derive(Clone)]
@@ -102,6 +109,12 @@ pub struct Unusable {
     pub key: String,
     /// What is wrong with it, or what was expected.
     pub what: String,
+}
+
+impl From<keys::Failed> for Unusable {
+    fn from(failed: keys::Failed) -> Self {
+        Self { key: failed.key.to_owned(), what: failed.what }
+    }
 }
 
 impl Provider {
@@ -136,8 +149,9 @@ impl Provider {
         let users = Users::open(config).await;
         let users = users.map_err(|what| Unusable { key: "users".to_owned(), what })?;
         let now = clock.now().as_secs();
-        let ring = Ring::open(&config.keys, config.token.as_secs(), now).await;
-        let ring = ring.map_err(|what| Unusable { key: "keys.file".to_owned(), what })?;
+        let store = opened(&config.store).await;
+        let store = store.map_err(|what| Unusable { key: "store.url".to_owned(), what: what.to_string() })?;
+        let ring = Ring::open(config, &store, now).await?;
         let stop = tasks.stopping().child_token();
         let stopping = stop.clone();
         let inner = Arc::new(Inner {
@@ -146,7 +160,7 @@ impl Provider {
             clients,
             users,
             ring,
-            store: Store::in_memory(),
+            store,
             clock,
             faults: config.faults.then(Faults::default),
             _stop: stop.drop_guard(),
@@ -199,8 +213,8 @@ impl Provider {
         String::from_utf8_lossy(&self.0.ring.jwks()).into_owned()
     }
 
-    /// Signs with a new key from now on, without notice: for when one has got into wrong hands, and for tests. Tokens of the earlier
-    /// keys stay good until they end.
+    /// Signs with a new key from now on, without notice: for when one has got into wrong hands, and for tests. With keys in a
+    /// database it signs 10 s later, when its other processes know the key too. Tokens of the earlier keys stay good until they end.
     ///
     /// # Errors
     /// What went wrong with the new key; the earlier one goes on.
@@ -208,8 +222,7 @@ impl Provider {
     /// # Cancel safety
     /// When it is dropped the keys have changed or have not.
     pub async fn rotate(&self) -> Result<(), Unusable> {
-        let rotated = self.0.ring.rotate(self.now()).await;
-        rotated.map_err(|what| Unusable { key: "keys.file".to_owned(), what })
+        Ok(self.0.ring.rotate(self.now()).await?)
     }
 
     /// What makes it misbehave; none unless `faults` is configured.
@@ -236,8 +249,22 @@ impl Provider {
     }
 }
 
+#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+async fn opened(config: &config::Store) -> Result<Store, store::Failure> {
+    match &config.url {
+        None => Ok(Store::in_memory()),
+        Some(_) => Ok(Store::in_database(database::Database::open(config).await?)),
+    }
+}
+
+#[cfg(not(any(feature = "issuer-sqlite", feature = "issuer-postgres")))]
+async fn opened(_: &config::Store) -> Result<Store, store::Failure> {
+    Ok(Store::in_memory())
+}
+
 /// Rotates keys and forgets what has ended, while there is a provider.
-async fn upkeep(provider: std::sync::Weak<Inner>, interval: std::time::Duration) {
+async fn upkeep(provider: std::sync::Weak<Inner>, interval: Duration) {
+    let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
     loop {
         tokio::time::sleep(interval).await;
         let Some(inner) = provider.upgrade() else { return };
@@ -245,6 +272,10 @@ async fn upkeep(provider: std::sync::Weak<Inner>, interval: std::time::Duration)
         if let Err(error) = inner.ring.turn(now).await {
             tracing::error!(error, "the signing keys could not be changed; the next try follows");
         }
+        if Instant::now() < next_sweep {
+            continue;
+        }
+        next_sweep = Instant::now() + SWEEP_INTERVAL;
         if let Err(error) = inner.store.sweep(now).await {
             tracing::warn!(%error, "the store of the identity provider could not be swept");
         }

@@ -1,6 +1,7 @@
 //! The section of the configuration that a provider is made from.
 
 mod client;
+mod store;
 mod uri;
 mod user;
 
@@ -9,12 +10,13 @@ use std::{
     path::PathBuf,
 };
 
-use mainstay_core::config::{Duration, Findings, Section};
+use mainstay_core::config::{Duration, Findings, Secret, Section};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::uri::{is_absolute, is_redirection_to};
 pub use self::{
     client::{Client, Grant},
+    store::Store,
     user::User,
 };
 use crate::fetch::Url;
@@ -31,6 +33,8 @@ pub struct Config {
     pub allow_http: bool,
     /// `[keys]`: what it signs with.
     pub keys: Keys,
+    /// `[store]`: where it remembers things. In memory by default.
+    pub store: Store,
     /// `[clients.ID]`: programs that may ask for tokens. None by default.
     pub clients: BTreeMap<String, Client>,
     /// `[users.NAME]`: people who may log in. None by default.
@@ -61,8 +65,8 @@ pub struct Config {
 pub struct Keys {
     /// What new keys are for. Default `ES256`.
     pub algorithm: Algorithm,
-    /// Where they are kept, readable for this user alone, by one process. Default: in memory: then tokens end with the
-    /// process.
+    /// Where they are kept, readable for this user alone, by one process. Default: in the database of `store`, where its processes
+    /// share them; without one in memory: then tokens end with the process.
     pub file: Option<PathBuf>,
     /// How long one signs. Default 30 days; 1 min to 10 years.
     pub rotation: Duration,
@@ -99,6 +103,7 @@ impl Default for Config {
             issuer: String::new(),
             allow_http: false,
             keys: Keys::default(),
+            store: Store::default(),
             clients: BTreeMap::new(),
             users: BTreeMap::new(),
             scopes: BTreeMap::new(),
@@ -130,6 +135,13 @@ impl Config {
     #[must_use]
     pub fn new(issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), ..Self::default() }
+    }
+
+    /// Remembers things in the database at this URL ([`Store::url`]).
+    #[must_use]
+    pub fn with_store(mut self, url: impl Into<Secret>) -> Self {
+        self.store = Store::new(url);
+        self
     }
 
     /// Knows this client.
@@ -187,6 +199,7 @@ impl Config {
         if self.keys.ahead < Duration::from_secs(1) || self.keys.ahead.get() > self.keys.rotation.get() / 2 {
             reject("keys.ahead", "1s up to half of `keys.rotation`");
         }
+        self.store.wrong(&mut |key, expected| reject(&format!("store.{key}"), expected));
         if !(1..=1000).contains(&self.failures_of_user) {
             reject("failures_of_user", "1 to 1000");
         }

@@ -7,17 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::{SigningKey, signing::Written};
+use super::{SigningKey, signing::Content};
 
 const MOST_BYTES: u64 = 1 << 20;
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Content {
-    keys: Vec<Written>,
-}
 
 /// None where there is no such file. Blocks.
 pub(super) fn read(path: &Path) -> Result<Vec<Arc<SigningKey>>, String> {
@@ -45,17 +37,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Arc<SigningKey>>, String> {
             error.column()
         )
     })?;
-    if content.keys.is_empty() {
-        return Err(format!("{}: it has no keys; expected one or more, or no file", path.display()));
-    }
-    let keys = content.keys.iter().map(|written| SigningKey::read(written).map(Arc::new));
-    keys.collect::<Result<_, _>>().map_err(|why| format!("{}: a key: {why}", path.display()))
+    content.read().map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Whole or not at all. Blocks.
 pub(super) fn write(path: &Path, keys: &[Arc<SigningKey>]) -> Result<(), String> {
-    let content = Content { keys: keys.iter().map(|key| key.written()).collect() };
-    let text = serde_json::to_string_pretty(&content).map_err(|error| error.to_string())?;
+    let text = serde_json::to_string_pretty(&Content::of(keys)).map_err(|error| error.to_string())?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
     let beside = PathBuf::from(beside);

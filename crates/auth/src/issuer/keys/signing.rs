@@ -34,14 +34,35 @@ enum Pair {
     Ed(Ed25519KeyPair),
 }
 
-/// A key as it is written down.
-#[derive(Serialize, Deserialize)]
+/// Keys as they are written down.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct Content {
+    keys: Vec<Written>,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
     algorithm: Algorithm,
     signs_from: u64,
     /// PKCS #8 in base64.
     pkcs8: String,
+}
+
+impl Content {
+    pub(super) fn of(keys: &[Arc<SigningKey>]) -> Self {
+        Self { keys: keys.iter().map(|key| key.written()).collect() }
+    }
+
+    /// One key at least.
+    pub(super) fn read(&self) -> Result<Vec<Arc<SigningKey>>, String> {
+        if self.keys.is_empty() {
+            return Err("it has no keys; expected one or more, or nothing there".to_owned());
+        }
+        let keys = self.keys.iter().map(|written| SigningKey::read(written).map(Arc::new));
+        keys.collect::<Result<_, _>>().map_err(|why| format!("a key: {why}"))
+    }
 }
 
 impl SigningKey {
@@ -141,7 +162,7 @@ impl SigningKey {
         }
     }
 
-    pub(super) fn written(&self) -> Written {
+    fn written(&self) -> Written {
         Written {
             algorithm: self.algorithm,
             signs_from: self.signs_from,
@@ -149,7 +170,7 @@ impl SigningKey {
         }
     }
 
-    pub(super) fn read(written: &Written) -> Result<Self, String> {
+    fn read(written: &Written) -> Result<Self, String> {
         let pkcs8 = STANDARD.decode(&written.pkcs8).map_err(|_| "`pkcs8` is not base64".to_owned())?;
         Self::of(written.algorithm, written.signs_from, pkcs8)
     }

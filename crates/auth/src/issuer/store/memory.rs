@@ -37,14 +37,19 @@ impl Memory {
         if records.get(&key).is_some_and(|record| record.until > now) {
             return Ok(false);
         }
-        if records.len() >= MOST {
-            records.retain(|_, record| record.until > now);
-        }
-        if records.len() >= MOST {
-            return Err(Failure(format!("there are {MOST} records in memory, which is the limit")));
-        }
-        records.insert(key, Record { text, until });
+        add(&mut records, key, Record { text, until }, now)?;
         Ok(true)
+    }
+
+    pub(super) fn put(
+        &self,
+        kind: Kind,
+        name: &str,
+        text: String,
+        until: u64,
+        now: u64,
+    ) -> Result<(), Failure> {
+        add(&mut self.records(), (kind, name.to_owned()), Record { text, until }, now)
     }
 
     pub(super) fn swap(&self, kind: Kind, name: &str, from: &str, to: String) -> bool {
@@ -86,6 +91,22 @@ impl Memory {
     fn records(&self) -> MutexGuard<'_, HashMap<(Kind, String), Record>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn add(
+    records: &mut HashMap<(Kind, String), Record>,
+    key: (Kind, String),
+    record: Record,
+    now: u64,
+) -> Result<(), Failure> {
+    if records.len() >= MOST {
+        records.retain(|_, record| record.until > now);
+    }
+    if records.len() >= MOST && !records.contains_key(&key) {
+        return Err(Failure(format!("there are {MOST} records in memory, which is the limit")));
+    }
+    records.insert(key, record);
+    Ok(())
 }
 
 /// Without the records, which are about people.

@@ -1,19 +1,27 @@
 //! What a provider remembers: small records, each with a kind and a name, most with an end.
 //!
 //! Whatever must happen once (a code, a refresh token, the id of an assertion) happens by [`Store::insert`] or
-//! [`Store::swap`], which one of several callers wins.
+//! [`Store::swap`], which one of several callers wins, also where they are several processes on one database.
 
 mod memory;
+#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod sql;
+
+use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::memory::Memory;
+#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+use self::sql::Sql;
 use super::refused::Refused;
 
-/// Where records are.
-#[derive(Debug)]
+/// Where records are. Clones share them.
+#[derive(Debug, Clone)]
 pub(super) enum Store {
-    Memory(Memory),
+    Memory(Arc<Memory>),
+    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+    Sql(Sql),
 }
 
 /// What a record is about.
@@ -33,6 +41,25 @@ pub(super) enum Kind {
     Assertion,
     /// By `jti`: an access token that was revoked.
     Revoked,
+    /// One: the signing keys.
+    Keys,
+}
+
+impl Kind {
+    /// What stands in databases, and never changes.
+    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+    fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Grant => "grant",
+            Self::Refresh => "refresh",
+            Self::Session => "session",
+            Self::Consent => "consent",
+            Self::Assertion => "assertion",
+            Self::Revoked => "revoked",
+            Self::Keys => "keys",
+        }
+    }
 }
 
 /// A record, as it is: what [`Store::swap`] compares with.
@@ -47,6 +74,13 @@ pub(super) struct Found<T> {
 #[error("{0}")]
 pub(super) struct Failure(String);
 
+#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+impl Failure {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
         tracing::error!(error = %failure, "the store of the identity provider failed");
@@ -56,7 +90,12 @@ impl From<Failure> for Refused {
 
 impl Store {
     pub(super) fn in_memory() -> Self {
-        Self::Memory(Memory::default())
+        Self::Memory(Arc::default())
+    }
+
+    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+    pub(super) fn in_database(database: super::database::Database) -> Self {
+        Self::Sql(Sql::new(database))
     }
 
     /// The record, if it has not ended by `now`, in seconds since 1970 as all times here.
@@ -68,6 +107,8 @@ impl Store {
     ) -> Result<Option<Found<T>>, Failure> {
         let text = match self {
             Self::Memory(memory) => memory.get(kind, name, now),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.get(kind, name, now).await?,
         };
         let read = |text: String| match serde_json::from_str(&text) {
             Ok(value) => Ok(Found { value, text }),
@@ -88,6 +129,8 @@ impl Store {
         let text = written(value)?;
         match self {
             Self::Memory(memory) => memory.insert(kind, name, text, until, now),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.insert(kind, name, &text, until, now).await,
         }
     }
 
@@ -102,6 +145,8 @@ impl Store {
         let text = written(value)?;
         match self {
             Self::Memory(memory) => Ok(memory.swap(kind, name, &found.text, text)),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.swap(kind, name, &found.text, &text).await,
         }
     }
 
@@ -109,6 +154,8 @@ impl Store {
     pub(super) async fn keep(&self, kind: Kind, name: &str, until: u64, now: u64) -> Result<bool, Failure> {
         match self {
             Self::Memory(memory) => Ok(memory.keep(kind, name, until, now)),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.keep(kind, name, until, now).await,
         }
     }
 
@@ -121,14 +168,19 @@ impl Store {
         until: u64,
         now: u64,
     ) -> Result<(), Failure> {
-        self.remove(kind, name).await?;
-        self.insert(kind, name, value, until, now).await?;
-        Ok(())
+        let text = written(value)?;
+        match self {
+            Self::Memory(memory) => memory.put(kind, name, text, until, now),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.put(kind, name, &text, until).await,
+        }
     }
 
     pub(super) async fn remove(&self, kind: Kind, name: &str) -> Result<(), Failure> {
         match self {
             Self::Memory(memory) => memory.remove(kind, name),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.remove(kind, name).await?,
         }
         Ok(())
     }
@@ -138,6 +190,8 @@ impl Store {
     pub(super) fn dump(&self) -> Vec<String> {
         match self {
             Self::Memory(memory) => memory.dump(),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(_) => Vec::new(),
         }
     }
 
@@ -145,6 +199,8 @@ impl Store {
     pub(super) async fn sweep(&self, now: u64) -> Result<(), Failure> {
         match self {
             Self::Memory(memory) => memory.sweep(now),
+            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+            Self::Sql(sql) => sql.sweep(now).await?,
         }
         Ok(())
     }
@@ -153,3 +209,7 @@ impl Store {
 fn written(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure(error.to_string()))
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod tests;

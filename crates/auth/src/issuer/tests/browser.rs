@@ -60,6 +60,12 @@ impl<'a> Browser<'a> {
         Self { provider, cookies: RefCell::default(), headers: Vec::new() }
     }
 
+    /// One that was somewhere else before.
+    #[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+    pub(super) fn with_cookies(provider: &'a Provider, cookies: BTreeMap<String, String>) -> Self {
+        Self { provider, cookies: RefCell::new(cookies), headers: Vec::new() }
+    }
+
     pub(super) async fn get(&self, url: &str) -> Answer {
         self.send(Request::get(url).body(Body::empty()).unwrap()).await
     }

@@ -3,11 +3,15 @@
 mod attacks;
 mod browser;
 mod clients;
+#[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+pub(super) mod databases;
 mod endpoints;
 mod faults;
 mod keys;
 mod logins;
 mod refresh;
+#[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod stored;
 
 use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
