@@ -16,14 +16,28 @@ use crate::{Config, Refusal, Verifier};
 /// When to come back where the keys of an issuer are not known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The challenges of RFC 6750 section 3, made once. One for all bad tokens: whoever tries some learns nothing.
+/// A challenge for each kind of credential that is taken (RFC 9110 section 11.6.1), made once. One for all bad ones of a kind:
+/// whoever tries some learns nothing.
 #[derive(Debug)]
-pub(crate) struct Challenges {
-    /// What all of them begin with.
+pub(crate) struct Challenges(Vec<Challenge>);
+
+/// What one scheme answers, to whom.
+#[derive(Debug)]
+struct Challenge {
+    scheme: Scheme,
+    /// What all of it begins with.
     start: String,
-    anonymous: HeaderValue,
+    bare: HeaderValue,
     malformed: HeaderValue,
     invalid: HeaderValue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    /// RFC 6750 section 3.
+    Bearer,
+    /// No registered one: the word that others have for it too, and the header field where it is not `Authorization`.
+    ApiKey,
 }
 
 impl Challenges {
@@ -31,26 +45,63 @@ impl Challenges {
         let of_issuers = config.issuers.values().flat_map(|issuer| &issuer.audience);
         // RFC 9110 section 11.5.
         let realm = config.audience.iter().chain(of_issuers).next().map_or("", String::as_str);
-        let mut start = format!("Bearer realm=\"{}\"", quoted(realm));
-        if let Some(url) = config.resource.as_deref().and_then(resource::url) {
-            start.push_str(&format!(", resource_metadata=\"{}\"", quoted(&url.to_string())));
+        let realm = format!("realm=\"{}\"", quoted(realm));
+        let mut all = Vec::new();
+        // Where there are certificates alone no scheme helps, and a 401 has to have one (RFC 9110 section 15.5.2).
+        if !config.issuers.is_empty() || config.api_keys.is_empty() {
+            let mut start = format!("Bearer {realm}");
+            if let Some(url) = config.resource.as_deref().and_then(resource::url) {
+                start.push_str(&format!(", resource_metadata=\"{}\"", quoted(&url.to_string())));
+            }
+            all.push(Challenge::new(Scheme::Bearer, start));
         }
+        if !config.api_keys.is_empty() {
+            let field = &config.api_keys.header;
+            let mut start = format!("ApiKey {realm}");
+            if !field.eq_ignore_ascii_case(header::AUTHORIZATION.as_str()) {
+                start.push_str(&format!(", header=\"{}\"", quoted(field)));
+            }
+            all.push(Challenge::new(Scheme::ApiKey, start));
+        }
+        Self(all)
+    }
+
+    fn write(&self, refusal: Refusal, headers: &mut HeaderMap) {
+        for challenge in &self.0 {
+            headers.append(header::WWW_AUTHENTICATE, challenge.of(refusal).clone());
+        }
+    }
+
+    /// What the first of them begins with.
+    fn start(&self) -> &str {
+        self.0.first().map_or("Bearer", |challenge| &challenge.start)
+    }
+}
+
+impl Challenge {
+    fn new(scheme: Scheme, start: String) -> Self {
+        let invalid = match scheme {
+            Scheme::Bearer => "invalid_token",
+            Scheme::ApiKey => "invalid_key",
+        };
         Self {
-            anonymous: value(&start),
+            scheme,
+            bare: value(&start),
             malformed: value(&format!("{start}, error=\"invalid_request\"")),
-            invalid: value(&format!("{start}, error=\"invalid_token\"")),
+            invalid: value(&format!("{start}, error=\"{invalid}\"")),
             start,
         }
     }
 
-    fn of(&self, refusal: Refusal) -> HeaderValue {
-        match refusal {
-            // Section 3.1: without credentials no error.
-            Refusal::NoCredentials => &self.anonymous,
-            refusal if refusal.is_malformed() => &self.malformed,
-            _ => &self.invalid,
-        }
-        .clone()
+    /// RFC 6750 section 3.1: without credentials, of this kind, no error.
+    fn of(&self, refusal: Refusal) -> &HeaderValue {
+        let shown = match refusal {
+            Refusal::NoCredentials => None,
+            refusal if refusal.is_malformed() => return &self.malformed,
+            Refusal::UnknownApiKey | Refusal::ExpiredApiKey => Some(Scheme::ApiKey),
+            _ => Some(Scheme::Bearer),
+        };
+        if shown == Some(self.scheme) { &self.invalid } else { &self.bare }
     }
 }
 
@@ -74,7 +125,7 @@ pub(crate) fn refused(verifier: &Verifier, refusal: Refusal, protocol: Protocol)
     };
     let mut answer = error.answer(protocol, &RequestContext::current().unwrap_or_default());
     if !refusal.is_unavailable() {
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, verifier.challenges().of(refusal));
+        verifier.challenges().write(refusal, answer.headers_mut());
     }
     debug_assert!(protocol.is_grpc() || answer.status() != StatusCode::OK);
     answer
@@ -90,7 +141,7 @@ pub(crate) fn denied(refusal: Refusal, scopes: Option<&str>, protocol: Protocol)
     let mut answer = Error::new(Kind::PermissionDenied).answer(protocol, &context);
     // A client that is told of scopes asks for another token. That would not help who lacks a role.
     if refusal == Refusal::InsufficientScope {
-        let start = verifier.map_or("Bearer", |verifier| verifier.challenges().start.as_str());
+        let start = verifier.map_or("Bearer", |verifier| verifier.challenges().start());
         insufficient_scope(answer.headers_mut(), start, scopes);
     }
     answer

@@ -1,9 +1,12 @@
 //! API keys as requests show them.
 
 use axum::{Router, body::Body, routing::get};
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use jsonwebtoken::Algorithm;
-use mainstay_core::context::RequestContext;
+use mainstay_core::{
+    context::{Ambient, RequestContext},
+    middleware::context::ContextLayer,
+};
 use serde_json::json;
 use tokio::time::advance;
 use tower::ServiceExt as _;
@@ -18,6 +21,13 @@ fn with(keys: api_key::Config) -> Config {
 }
 
 async fn status(verifier: &Verifier, fields: &[(&str, &str)]) -> (u16, String) {
+    let (status, challenges, body) = answer(verifier, fields).await;
+    assert_eq!(challenges.is_empty(), status != 401 && status != 400);
+    (status, body)
+}
+
+/// Status, challenges, body.
+async fn answer(verifier: &Verifier, fields: &[(&str, &str)]) -> (u16, Vec<String>, String) {
     let who = |who: Principal| async move {
         let passed_on = RequestContext::current().unwrap().authorization().is_some();
         format!("{} {} {passed_on}", who.subject().unwrap_or_default(), who.means().name())
@@ -30,9 +40,10 @@ async fn status(verifier: &Verifier, fields: &[(&str, &str)]) -> (u16, String) {
     }
     let answer = RequestContext::new().scope(app.oneshot(request)).await.unwrap();
     let status = answer.status().as_u16();
-    assert_eq!(answer.headers().contains_key(header::WWW_AUTHENTICATE), status == 401 || status == 400);
+    let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+    let challenges = challenges.map(|challenge| challenge.to_str().unwrap().to_owned()).collect();
     let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
-    (status, String::from_utf8(body.to_vec()).unwrap())
+    (status, challenges, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,6 +111,61 @@ async fn a_request_shows_a_key_or_a_token_and_not_both() {
     assert_eq!(status(&verifier, &[("authorization", &field), ("authorization", &field)]).await.0, 400);
     assert_eq!(status(&verifier, &[("authorization", "ApiKey")]).await.0, 401);
     assert_eq!(status(&verifier, &[("x-api-key", key)]).await.0, 401);
+}
+
+/// RFC 9110 section 11.6.1: challenges that apply, each in a field of its own.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_is_told_by_what_they_could_be_let_in() {
+    let key = ApiKey::generate().unwrap();
+    let signer = Signer::new("k", Algorithm::EdDSA);
+    let keys = api_key::Config::default().with_key("billing", key.entry());
+    let in_authorization = api_key::Config { header: "authorization".to_owned(), ..keys.clone() };
+    let issuer = Issuer::new(ISSUER).with_jwks(jwks(&[&signer]));
+    let bearer = r#"Bearer realm="orders""#;
+    let by_key = r#"ApiKey realm="orders", header="x-api-key""#;
+    let (bad_bearer, bad_key) =
+        (format!("{bearer}, error=\"invalid_token\""), format!("{by_key}, error=\"invalid_key\""));
+    let unclear = |challenge: &str| format!("{challenge}, error=\"invalid_request\"");
+    let (unclear_bearer, unclear_key) = (unclear(bearer), unclear(by_key));
+    let both = opened(with(keys.clone()).with_issuer("main", issuer)).await;
+    let keys_alone = opened(with(keys)).await;
+    for (verifier, fields, expected) in [
+        (&both, vec![], vec![bearer, by_key]),
+        (&both, vec![("authorization", "Basic YTpi")], vec![bearer, by_key]),
+        (&both, vec![("x-api-key", "mk_unknown.x")], vec![bearer, &bad_key]),
+        (&both, vec![("authorization", "Bearer x")], vec![&bad_bearer, by_key]),
+        (
+            &both,
+            vec![("x-api-key", key.expose()), ("authorization", "Bearer x")],
+            vec![&unclear_bearer, &unclear_key],
+        ),
+        (&keys_alone, vec![], vec![by_key]),
+        (&keys_alone, vec![("x-api-key", "mk_unknown.x")], vec![&bad_key]),
+        (&keys_alone, vec![("authorization", "Bearer x")], vec![by_key]),
+        (&keys_alone, vec![("x-api-key", "a"), ("x-api-key", "b")], vec![&unclear_key]),
+        (&opened(with(in_authorization)).await, vec![], vec![r#"ApiKey realm="orders""#]),
+        // Nobody can be let in by a header field; a 401 has a challenge all the same.
+        (&opened(Config::new([AUDIENCE])).await, vec![], vec![bearer]),
+    ] {
+        assert_eq!(answer(verifier, &fields).await.1, expected, "{fields:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_lacks_a_scope_is_no_reason_for_a_token_where_none_is_taken() {
+    let key = ApiKey::generate().unwrap();
+    let verifier = opened(with(api_key::Config::default().with_key("billing", key.entry()))).await;
+    let app = Router::new()
+        .route("/", get(async || "in").layer(crate::Require::scope("a")))
+        .layer(AuthenticateLayer::new(verifier.clone()))
+        .layer(ContextLayer::default().with_ambient(Ambient::default().with(verifier)));
+    let request = Request::get("/").header("x-api-key", key.expose()).body(Body::empty()).unwrap();
+    let answer = app.oneshot(request).await.unwrap();
+    let expected = r#"ApiKey realm="orders", header="x-api-key", error="insufficient_scope", scope="a""#;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()[header::WWW_AUTHENTICATE]),
+        (403, &HeaderValue::from_static(expected))
+    );
 }
 
 #[tokio::test(start_paused = true)]
