@@ -1,10 +1,11 @@
 //! What is known of one connection: the public part, and what happens on it.
 
 use std::{
+    any::Any,
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     pub(super) protocol: Protocol,
     pub(super) shared: Arc<Shared>,
     pub(super) activity: Activity,
+    found: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Both ends of a connection, as far as they have addresses.
@@ -53,7 +55,13 @@ pub(super) struct Peer {
 
 impl Connection {
     pub(super) fn new(peer: Peer, protocol: Protocol, shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { peer, protocol, shared, activity: Activity::default() }))
+        Self(Arc::new(Inner {
+            peer,
+            protocol,
+            shared,
+            activity: Activity::default(),
+            found: Mutex::default(),
+        }))
     }
 
     /// The address of the peer; none on a Unix socket.
@@ -84,6 +92,20 @@ impl Connection {
     #[must_use]
     pub fn client_certificates(&self) -> &[Bytes] {
         &self.0.peer.certificates
+    }
+
+    /// What is found out of the connection once, and asked for with each of its requests, such as what a certificate says: the `T`
+    /// that `find` gave the first time, one a type. It is kept as long as the connection. `find` must neither wait nor ask the same
+    /// connection.
+    #[must_use]
+    pub fn find_once<T: Any + Send + Sync>(&self, find: impl FnOnce() -> T) -> Arc<T> {
+        let mut found = self.0.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = found.iter().find_map(|one| Arc::clone(one).downcast::<T>().ok()) {
+            return known;
+        }
+        let new = Arc::new(find());
+        found.push(Arc::clone(&new) as Arc<dyn Any + Send + Sync>);
+        new
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

@@ -1,5 +1,7 @@
 //! Requests and answers as they should be.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use axum::{
     Router,
     body::Bytes,
@@ -99,6 +101,26 @@ async fn a_client_that_waits_is_told_to_continue() {
     assert_eq!(peer.head().await.0, 100);
     peer.send("body").await;
     assert_eq!(peer.answer().await.text(), "body");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_found_out_of_a_connection_is_kept_with_it() {
+    static FOUND: AtomicU32 = AtomicU32::new(0);
+    let known = async |connection: Connection| {
+        let number = connection.find_once(|| FOUND.fetch_add(1, Relaxed));
+        // Of another type: something else.
+        let text = connection.find_once(|| format!("of {number}"));
+        format!("{number} {text}")
+    };
+    let server = start(&config(), Router::new().route("/", on_get(known)));
+    for expected in ["0 of 0", "1 of 1"] {
+        let mut peer = server.connect().await;
+        for _ in 0..2 {
+            peer.send(get("/")).await;
+            assert_eq!(peer.answer().await.text(), expected);
+        }
+    }
     server.stop().await;
 }
 
