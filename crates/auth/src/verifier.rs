@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use http::Request;
 use jsonwebtoken::AlgorithmFamily;
 use mainstay_core::{
     error::{Error, Kind},
@@ -250,7 +251,16 @@ impl Verifier {
     #[must_use]
     pub fn certificate(&self, certificate: &[u8]) -> Option<Principal> {
         let config = &self.0.certificates;
-        if config.is_empty() { None } else { certificate::owner(config, certificate) }
+        if config.is_empty() { None } else { certificate::owner(certificate)?.trusted_by(config) }
+    }
+
+    /// The same, of who sent `request`: the certificate is read once a connection.
+    pub(crate) fn certified<B>(&self, request: &Request<B>) -> Option<Principal> {
+        let config = &self.0.certificates;
+        if config.is_empty() {
+            return None;
+        }
+        certificate::owner_of(request)?.as_ref().as_ref()?.trusted_by(config)
     }
 
     /// Where requests have their keys, if there are any.

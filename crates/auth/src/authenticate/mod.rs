@@ -92,8 +92,8 @@ where
             },
             Err(refusal) => {
                 let has_nothing = refusal == Refusal::NoCredentials;
-                let certificate = certificate::of(&request).filter(|_| has_nothing);
-                if let Some(principal) = certificate.and_then(|own| self.verifier.certificate(own)) {
+                let certified = if has_nothing { self.verifier.certified(&request) } else { None };
+                if let Some(principal) = certified {
                     request.extensions_mut().insert(principal);
                 } else if has_nothing && self.is_optional {
                     request.extensions_mut().insert(Anonymous(self.verifier.clone()));

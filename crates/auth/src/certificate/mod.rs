@@ -19,12 +19,14 @@
 //!
 //! **When not to use it.** Behind what ends TLS, such as a gateway: it is the gateway's certificate that is seen. Header fields that
 //! claim one are not believed. **Where it stands.** In the [`authenticate`](crate::authenticate) layer, for requests that came
-//! over a connection of `mainstay_core::server`; calls within a process have none. Validity is that of the handshake: a connection may
+//! over a connection of `mainstay_core::server`, which keeps what its certificate says; calls within a process have none. Validity is that of the handshake: a connection may
 //! outlive its certificate by its own age at most (`server.bounds`).
 
 mod config;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only certificates have names"))]
 mod name;
+
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -39,6 +41,13 @@ use crate::Principal;
 pub(crate) fn of<B>(request: &Request<B>) -> Option<&[u8]> {
     let certificates = request.extensions().get::<Connection>()?.client_certificates();
     certificates.first().map(AsRef::as_ref)
+}
+
+/// Who that is: read once a connection, whoever asks.
+pub(crate) fn owner_of<B>(request: &Request<B>) -> Option<Arc<Option<Owner>>> {
+    let connection = request.extensions().get::<Connection>()?;
+    let certificate = connection.client_certificates().first()?;
+    Some(connection.find_once(|| owner(certificate)))
 }
 
 /// SHA-256 of a certificate, as tokens are bound to it (RFC 8705 section 3.1).
@@ -58,11 +67,31 @@ pub(crate) fn bound_to(confirmation: &Value) -> Option<Thumbprint> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }
 
-/// Who the owner of a verified certificate is; `None` where it is nobody that is configured, or not one.
-#[cfg(feature = "tls")]
-pub(crate) fn owner(config: &Config, certificate: &[u8]) -> Option<Principal> {
-    use std::sync::Arc;
+/// Who a certificate says that it is for, which has to be configured to be believed.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    principal: Principal,
+    /// None for a DNS name.
+    trust_domain: Option<String>,
+}
 
+impl Owner {
+    /// Who it is, where `config` believes that.
+    pub(crate) fn trusted_by(&self, config: &Config) -> Option<Principal> {
+        let is_trusted = match &self.trust_domain {
+            Some(domain) => config.trust_domains.contains(domain),
+            None => {
+                let name = self.principal.subject().unwrap_or_default();
+                name::is_allowed(name, &config.dns_names)
+            }
+        };
+        is_trusted.then(|| self.principal.clone())
+    }
+}
+
+/// Whom a verified certificate is for; `None` where it does not name one, or is none.
+#[cfg(feature = "tls")]
+pub(crate) fn owner(certificate: &[u8]) -> Option<Owner> {
     use rustls::pki_types::CertificateDer;
 
     use crate::principal::{Identity, Means};
@@ -70,21 +99,23 @@ pub(crate) fn owner(config: &Config, certificate: &[u8]) -> Option<Principal> {
     let der = CertificateDer::from(certificate);
     let read = webpki::EndEntityCert::try_from(&der).ok()?;
     let mut uris = read.valid_uri_names();
-    let (issuer, subject) = match uris.next() {
+    let (trust_domain, subject) = match uris.next() {
         Some(id) => {
             // X509-SVID section 2: exactly one URI.
             let domain = name::trust_domain(id).filter(|_| uris.next().is_none())?;
-            let is_trusted = config.trust_domains.iter().any(|trusted| trusted == domain);
-            is_trusted.then(|| (format!("spiffe://{domain}"), id.to_owned()))?
+            (Some(domain.to_owned()), id.to_owned())
         }
         None => {
             let mut names = read.valid_dns_names();
             let name = names.next().filter(|_| names.next().is_none())?.to_ascii_lowercase();
-            let is_allowed = name::is_dns(&name) && name::is_allowed(&name, &config.dns_names);
-            is_allowed.then(|| ("urn:mainstay:client-certificates".to_owned(), name))?
+            (None, Some(name).filter(|name| name::is_dns(name))?)
         }
     };
-    Some(Principal(Arc::new(Identity {
+    let issuer = match &trust_domain {
+        Some(domain) => format!("spiffe://{domain}"),
+        None => "urn:mainstay:client-certificates".to_owned(),
+    };
+    let principal = Principal(Arc::new(Identity {
         issuer,
         client: Some(subject.clone()),
         subject: Some(subject),
@@ -94,11 +125,12 @@ pub(crate) fn owner(config: &Config, certificate: &[u8]) -> Option<Principal> {
         claims: serde_json::Map::new(),
         means: Means::Certificate,
         bound: None,
-    })))
+    }));
+    Some(Owner { principal, trust_domain })
 }
 
 /// Nobody: the configuration was refused.
 #[cfg(not(feature = "tls"))]
-pub(crate) fn owner(_: &Config, _: &[u8]) -> Option<Principal> {
+pub(crate) fn owner(_: &[u8]) -> Option<Owner> {
     None
 }

@@ -174,6 +174,39 @@ async fn who_shows_a_certificate_is_who_it_says_if_that_is_configured() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_read_once_a_connection_by_each_who_trusts_it() {
+    let (authority, tasks, folder) = (Authority::new(), Tasks::new(), tempfile::tempdir().unwrap());
+    let (first, second) = (opened(config()).await, opened(config()).await);
+    let nobody = opened(Config::new([AUDIENCE])).await;
+    let seen = Arc::<std::sync::Mutex<Vec<Principal>>>::default();
+    let note = |seen: &Arc<std::sync::Mutex<Vec<Principal>>>| {
+        let seen = Arc::clone(seen);
+        async move |who: Principal| {
+            seen.lock().unwrap().push(who);
+            "{}"
+        }
+    };
+    // The second verifier stands in the way of the first, on the same connection.
+    let inner = Router::new().route("/", get(note(&seen))).layer(AuthenticateLayer::new(first.clone()));
+    let inner = inner.layer(AuthenticateLayer::new(second.clone()));
+    let address = authority.serve(folder.path(), inner, &tasks);
+    let own = authority.issue([uri("spiffe://example.org/a")]);
+    for _ in 0..2 {
+        assert_eq!(authority.ask(address, Some(&own), &[None, None, None]).await, ["{}", "{}", "{}"]);
+    }
+    let seen = seen.lock().unwrap().clone();
+    let is_same = |one: usize, other: usize| Arc::ptr_eq(&seen[one].0, &seen[other].0);
+    assert!(seen.iter().all(|who| who.subject() == Some("spiffe://example.org/a")));
+    assert!(is_same(0, 1) && is_same(1, 2) && is_same(3, 4) && is_same(4, 5), "read again");
+    assert!(!is_same(0, 3), "another connection");
+
+    // What one of them takes is not what another one takes.
+    let address = authority.serve(folder.path(), app(&nobody).layer(AuthenticateLayer::new(first)), &tasks);
+    assert_eq!(authority.ask(address, Some(&own), &[None, None]).await, ["401", "401"]);
+    tasks.stop(Duration::ZERO).await.ok();
+}
+
+#[tokio::test]
 async fn a_token_that_is_bound_to_a_certificate_is_good_with_that_alone() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
