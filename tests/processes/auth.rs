@@ -12,10 +12,10 @@ use crate::harness::{Answer, Process, binary, exchange, get, metrics};
 
 const SECRET: &str = "a secret of at least thirty-two characters";
 
-fn token() -> String {
+pub(crate) fn token(subject: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = json!({
-        "iss": "https://id.example", "aud": "specimen", "sub": "alice", "client_id": "web", "jti": "1",
+        "iss": "https://id.example", "aud": "specimen", "sub": subject, "client_id": "web", "jti": "1",
         "iat": now, "exp": now + 600,
     });
     let header = jsonwebtoken::Header { typ: Some("at+jwt".to_owned()), ..jsonwebtoken::Header::default() };
@@ -24,12 +24,17 @@ fn token() -> String {
 }
 
 async fn closed() -> Process {
-    let secret = format!("auth.issuers.main.secret={SECRET}");
-    let issuer = "auth.issuers.main.issuer=https://id.example";
-    Process::specimen(&["--set", "auth.audience=specimen", "--set", issuer, "--set", &secret]).await
+    closed_with(&[]).await
 }
 
-async fn ask(process: &Process, line: &str, fields: &str) -> Answer {
+pub(crate) async fn closed_with(arguments: &[&str]) -> Process {
+    let secret = format!("auth.issuers.main.secret={SECRET}");
+    let issuer = "auth.issuers.main.issuer=https://id.example";
+    let closed = ["--set", "auth.audience=specimen", "--set", issuer, "--set", &secret];
+    Process::specimen(&[&closed, arguments].concat()).await
+}
+
+pub(crate) async fn ask(process: &Process, line: &str, fields: &str) -> Answer {
     exchange(process.main, &format!("{line} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n"))
         .await
 }
@@ -37,7 +42,7 @@ async fn ask(process: &Process, line: &str, fields: &str) -> Answer {
 #[tokio::test]
 async fn what_is_not_public_wants_a_token_and_tells_nobody_what_there_is() {
     let specimen = closed().await;
-    let with_token = format!("Authorization: Bearer {}\r\n", token());
+    let with_token = format!("Authorization: Bearer {}\r\n", token("alice"));
     assert_eq!(ask(&specimen, "GET /public", "").await.body, "for everybody");
     assert_eq!(ask(&specimen, "GET /hello", &with_token).await.body, "hello");
     assert_eq!(ask(&specimen, "GET /nowhere", &with_token).await.status, 404);

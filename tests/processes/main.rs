@@ -10,6 +10,7 @@ mod foreign_clients;
 mod harness;
 mod inspect;
 mod lifecycle;
+mod policies;
 mod readiness;
 mod reload;
 mod requests;

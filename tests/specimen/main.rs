@@ -8,7 +8,8 @@ mod work;
 
 use mainstay::{
     Host, Service,
-    auth::{Methods, Require},
+    auth::{Methods, Require, policy::PolicyLayer},
+    axum::{Router, routing::get},
     config::figment::providers::Serialized,
 };
 use tower_layer::Layer as _;
@@ -20,8 +21,14 @@ async fn main() -> mainstay::Result<()> {
     let who_may =
         Methods::new().method("Fail", Require::scope("specimen:write")).others(Require::authenticated());
     let echo = who_may.layer(grpc::echo());
-    let specimen = Service::new(name).http(routes).grpc(echo).descriptors(grpc::DESCRIPTORS);
-    let specimen = specimen.http(ready::routes()).check(ready::check()).public_http(http::public());
+    let specimen = Service::from_fn(name, move |context| {
+        let specimen = context.service().http(routes).grpc(echo).descriptors(grpc::DESCRIPTORS);
+        let specimen = specimen.http(ready::routes()).check(ready::check()).public_http(http::public());
+        // Only tests of policies configure some.
+        let Ok(policies) = context.policies() else { return Ok(specimen) };
+        let asked = PolicyLayer::new(policies.clone(), "specimen");
+        Ok(specimen.http(Router::new().route("/reports", get(async || "reports").layer(asked))))
+    });
     // Whoever tests it has no token, unless the test configures an issuer.
     let for_everybody = Serialized::default("auth.required", false);
     let host =
