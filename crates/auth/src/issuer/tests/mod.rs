@@ -6,6 +6,7 @@ mod clients;
 #[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 pub(super) mod databases;
 mod endpoints;
+mod failures;
 mod faults;
 mod keys;
 mod logins;
