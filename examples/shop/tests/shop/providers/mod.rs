@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::{moving::ask_with, shop::Shop};
+use crate::{moving::ask_with, process::set, shop::Shop};
 use provider::{Kind, Provider};
 
 macro_rules! with_every_provider {
@@ -37,6 +37,15 @@ with_every_provider! {
     }
 }
 
+with_every_provider! {
+    oidc_provider_of_npm_with_opaque_tokens = Kind::OpaqueOidcProvider;
+    {
+        a_program_may_what_its_token_says
+        somebody_who_logs_in_there_may_order
+        a_token_that_is_revoked_is_refused_soon
+    }
+}
+
 const ORDER: &str = r#"{"items":[{"sku":"mug","quantity":1}],"payment_token":"tok_visa"}"#;
 
 /// Of whom the shop has never heard before.
@@ -53,11 +62,16 @@ impl Setting {
         let folder = tempfile::tempdir().expect("a directory");
         let file = folder.path().join("shop.toml");
         let shop = include_str!("shop.toml").replace("https://id.example", &provider.issuer());
-        let text = shop + &documented(kind).replace("https://id.example", provider.url());
+        let documented = documented(kind).replace("https://id.example", provider.url());
+        let text = shop + &documented.replace("\u{2026}", "secretOfOrders");
         fs::write(&file, text).expect("it is written");
         // Where nothing is relaxed, and no secret known.
         let production = ["--profile", "production", "--config", file.to_str().expect("it is text")];
-        let shop = Shop::with(&production.map(str::to_owned));
+        let mut arguments = production.map(str::to_owned).to_vec();
+        if kind == Kind::OpaqueOidcProvider {
+            arguments.extend(set(&[("auth.issuers.main.introspection.max_age", "1s")]));
+        }
+        let shop = Shop::with(&arguments);
         Self { shop, provider, _folder: folder }
     }
 
@@ -98,10 +112,10 @@ async fn a_program_may_what_its_token_says(kind: Kind) {
     let (status, answer) =
         ask_with(door, "POST", "/orders", "application/json", "", ORDER).await.expect("an answer");
     assert_eq!(status, 401, "{answer}");
-    // One letter of the signature is another.
-    let (head, signature) = writes.rsplit_once('.').expect("it has three parts");
-    let changed = if signature.starts_with('A') { "B" } else { "A" };
-    assert_eq!(setting.order(&format!("{head}.{changed}{}", &signature[1..])).await, 401);
+    // One letter is another: of the signature, if there is one.
+    let (head, rest) = writes.split_at(writes.rfind('.').map_or(0, |dot| dot + 1));
+    let changed = if rest.starts_with('A') { "B" } else { "A" };
+    assert_eq!(setting.order(&format!("{head}{changed}{}", &rest[1..])).await, 401);
     setting.shop.close();
 }
 
@@ -163,6 +177,23 @@ async fn a_key_that_is_withdrawn_takes_its_tokens_with_it(kind: Kind) {
         assert!(tries < 200, "orders is refused for good");
         sleep(Duration::from_millis(100)).await;
     }
+    setting.shop.close();
+}
+
+async fn a_token_that_is_revoked_is_refused_soon(kind: Kind) {
+    let setting = Setting::open(kind, &kind.keys()[..1]).await;
+    let (revoked, other) = (setting.provider.token("orders:read"), setting.provider.token("orders:read"));
+    assert_eq!(setting.look(&revoked).await, 200);
+    setting.provider.revoke(&revoked);
+    // For `max_age` what is known of it is believed.
+    let mut tries = 0;
+    while setting.look(&revoked).await == 200 {
+        tries += 1;
+        assert!(tries < 200, "it is good for ever");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(setting.look(&revoked).await, 401);
+    assert_eq!(setting.look(&other).await, 200);
     setting.shop.close();
 }
 

@@ -1,4 +1,5 @@
-// Runs npm's `oidc-provider` as it comes, with the login page that comes with it. Argument: its folder. SIGHUP has it read its keys anew.
+// Runs npm's `oidc-provider` as it comes, with the login page that comes with it. Arguments: its folder, and what its tokens are, `jwt` or
+// `opaque`. SIGHUP has it read its keys anew.
 
 import { createServer } from "node:http";
 import path from "node:path";
@@ -7,7 +8,7 @@ import { keysIn } from "./keys.mjs";
 
 const module = path.join(process.env.TEST_NODE_MODULES, "oidc-provider/lib/index.js");
 const { Provider, errors } = await import(pathToFileURL(module));
-const folder = process.argv[2];
+const [, , folder, format] = process.argv;
 
 const RESOURCE = "https://shop.example";
 const program = { grant_types: ["client_credentials"], redirect_uris: [], response_types: [] };
@@ -17,7 +18,7 @@ function provider(issuer, keys) {
   const resource = {
     scope: "orders:read orders:write services",
     audience: RESOURCE,
-    accessTokenFormat: "jwt",
+    accessTokenFormat: format,
     accessTokenTTL: 3600,
     jwt: { sign: { alg, kid } },
   };
@@ -32,6 +33,8 @@ function provider(issuer, keys) {
     ],
     features: {
       clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo(_context, indicator) {

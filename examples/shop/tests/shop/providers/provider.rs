@@ -17,6 +17,8 @@ use crate::process::Process;
 pub(crate) enum Kind {
     /// npm's `oidc-provider`.
     OidcProvider,
+    /// The same, with tokens that say nothing by themselves.
+    OpaqueOidcProvider,
     /// Debian's `glewlwyd`.
     Glewlwyd,
 }
@@ -36,6 +38,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OidcProvider => "oidc-provider",
+            Self::OpaqueOidcProvider => "oidc-provider, opaque tokens",
             Self::Glewlwyd => "glewlwyd",
         }
     }
@@ -43,8 +46,8 @@ impl Kind {
     /// What a rotation goes through: ids and algorithms.
     pub(crate) fn keys(self) -> [&'static str; 3] {
         match self {
-            Self::OidcProvider => ["first ES256", "second Ed25519", "third PS256"],
             Self::Glewlwyd => ["first RS256", "second ES256", "third RS256"],
+            _ => ["first ES256", "second Ed25519", "third PS256"],
         }
     }
 }
@@ -55,7 +58,8 @@ impl Provider {
         let folder = tempfile::tempdir().expect("a directory");
         write_keys(folder.path(), keys);
         let (process, url) = match kind {
-            Kind::OidcProvider => oidc_provider(folder.path()),
+            Kind::OidcProvider => oidc_provider(folder.path(), "jwt"),
+            Kind::OpaqueOidcProvider => oidc_provider(folder.path(), "opaque"),
             Kind::Glewlwyd => glewlwyd(folder.path()).await,
         };
         let mut provider = Self { kind, process, folder, url, loaded: 0 };
@@ -70,15 +74,15 @@ impl Provider {
     /// What stands in `iss`.
     pub(crate) fn issuer(&self) -> String {
         match self.kind {
-            Kind::OidcProvider => self.url.clone(),
             Kind::Glewlwyd => format!("{}/api/oidc", self.url),
+            _ => self.url.clone(),
         }
     }
 
     /// From now on it has these keys.
     pub(crate) fn rotate(&mut self, keys: &[&str]) {
         write_keys(self.folder.path(), keys);
-        if self.kind == Kind::OidcProvider {
+        if self.kind != Kind::Glewlwyd {
             self.process.signal("HUP");
         }
         self.load();
@@ -87,32 +91,34 @@ impl Provider {
     /// What it is told about its keys, or tells.
     fn load(&mut self) {
         self.loaded += 1;
-        match self.kind {
-            Kind::OidcProvider => {
-                let told = format!("keys {}", self.loaded);
-                self.process.find("keys", |line| (line == told).then_some(()));
-            }
-            Kind::Glewlwyd => {
-                let folder = self.folder.path().display().to_string();
-                node("glewlwyd.mjs", &[&self.url, &folder]);
-            }
+        if self.kind == Kind::Glewlwyd {
+            let folder = self.folder.path().display().to_string();
+            node("glewlwyd.mjs", &[&self.url, &folder]);
+        } else {
+            let told = format!("keys {}", self.loaded);
+            self.process.find("keys", |line| (line == told).then_some(()));
         }
     }
 
     /// An access token for the program `shopper`, by client credentials.
     pub(crate) fn token(&self, scope: &str) -> String {
-        self.relying_party(scope, "program")
+        self.relying_party("program", scope)
     }
 
     /// An access token for somebody who logs in, by an authorization code with PKCE.
     pub(crate) fn log_in(&self, scope: &str) -> String {
-        self.relying_party(scope, "person")
+        self.relying_party("person", scope)
     }
 
-    fn relying_party(&self, scope: &str, who: &str) -> String {
-        let output = node("relying_party.mjs", &[&self.issuer(), scope, who]);
+    fn relying_party(&self, who: &str, scope: &str) -> String {
+        let output = node("relying_party.mjs", &[&self.issuer(), who, scope]);
         let token = output.lines().find_map(|line| line.strip_prefix("token "));
         token.unwrap_or_else(|| panic!("no token:\n{output}")).to_owned()
+    }
+
+    /// The program `shopper` has no use any more for this token.
+    pub(crate) fn revoke(&self, token: &str) {
+        node("relying_party.mjs", &[&self.issuer(), "revoke", token]);
     }
 
     /// Ends it as a power cut would.
@@ -144,9 +150,9 @@ fn node(name: &str, arguments: &[&str]) -> String {
     output
 }
 
-fn oidc_provider(folder: &Path) -> (Process, String) {
+fn oidc_provider(folder: &Path, format: &str) -> (Process, String) {
     let mut command = script("oidc_provider.mjs");
-    command.arg(folder);
+    command.arg(folder).arg(format);
     let mut process = Process::start(command);
     let url = process.find("issuer", |line| line.strip_prefix("issuer ").map(str::to_owned));
     (process, url)

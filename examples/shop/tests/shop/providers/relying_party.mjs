@@ -1,5 +1,5 @@
-// Gets an access token for the shop with npm's `openid-client`, and prints it. Arguments: the issuer, the scope, and `program` for client
-// credentials or `person` for a login in a browser.
+// Gets an access token for the shop with npm's `openid-client`, and prints it. Arguments: the issuer; `program` for client credentials or
+// `person` for a login in a browser; the scope. Or `revoke` and a token.
 
 import assert from "node:assert/strict";
 import path from "node:path";
@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 
 const module = path.join(process.env.TEST_NODE_MODULES, "openid-client/build/index.js");
 const client = await import(pathToFileURL(module));
-const [, , issuer, scope, who] = process.argv;
+const [, , issuer, what, argument] = process.argv;
 
 const resource = "https://shop.example";
 const redirectUri = "https://app.example/back";
@@ -79,7 +79,7 @@ async function person() {
   const [state, nonce] = [client.randomState(), client.randomNonce()];
   const url = client.buildAuthorizationUrl(config, {
     redirect_uri: redirectUri,
-    scope: `openid ${scope}`,
+    scope: `openid ${argument}`,
     resource,
     state,
     nonce,
@@ -91,10 +91,17 @@ async function person() {
 }
 
 async function program() {
-  const proof = client.ClientSecretBasic("secretOfShopper");
-  const config = await client.discovery(new URL(issuer), "shopper", undefined, proof, insecure);
-  return client.clientCredentialsGrant(config, { scope, resource });
+  return client.clientCredentialsGrant(await shopper(), { scope: argument, resource });
 }
 
-const tokens = await (who === "person" ? person() : program());
-console.log(`token ${tokens.access_token}`);
+async function shopper() {
+  const proof = client.ClientSecretBasic("secretOfShopper");
+  return client.discovery(new URL(issuer), "shopper", undefined, proof, insecure);
+}
+
+if (what === "revoke") {
+  await client.tokenRevocation(await shopper(), argument);
+} else {
+  const tokens = await (what === "person" ? person() : program());
+  console.log(`token ${tokens.access_token}`);
+}
