@@ -145,6 +145,8 @@ impl Section for Settings {
     }
 
     fn reloadable(keys: &mut Keys) {
+        #[cfg(feature = "auth")]
+        keys.add("auth.outgoing");
         keys.within("client", client::Config::reloadable);
         #[cfg(feature = "telemetry")]
         keys.within("log", mainstay_telemetry::logs::Config::reloadable);

@@ -143,7 +143,7 @@ impl Plan {
         let mut slos = Slos::default();
         for (name, service) in services {
             #[cfg(feature = "auth")]
-            let client = auth::calling(outgoing.as_ref(), &name, &client);
+            let client = auth::calling(&outgoing, &name, &client);
             let ambient = telemetry.observe(&name, &ambient)?.with(client.clone());
             servers.extend(ambient.server().cloned());
             let context = ServiceContext {
@@ -312,6 +312,10 @@ impl Plan {
             }
             let settings_now = loaded.watch::<Settings>("");
             lifecycle = lifecycle.with(following(logs, settings.log.filter.clone(), settings_now));
+        }
+        #[cfg(feature = "auth")]
+        {
+            lifecycle = lifecycle.with(auth::following(outgoing, loaded.watch::<Settings>("")));
         }
         let calls = calling_as(client.clone(), loaded.watch::<Settings>(""));
         lifecycle = lifecycle.with(calls).with(reloading(loaded)).with_flush("client", {

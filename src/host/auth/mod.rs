@@ -13,7 +13,7 @@ use mainstay_client::Client;
 use mainstay_core::{admin::Page, config::Loaded, context::Ambient, task::Tasks};
 use serde_json::json;
 
-pub(super) use self::outgoing::{calling, outgoing};
+pub(super) use self::outgoing::{calling, following, outgoing};
 use super::HostError;
 use crate::{Settings, service::Routes};
 

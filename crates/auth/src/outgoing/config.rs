@@ -178,6 +178,12 @@ impl Config {
         self
     }
 
+    /// All clients, by name; `client` has none.
+    pub(super) fn registrations(&self) -> impl Iterator<Item = (Option<&String>, &Registration)> {
+        let named = self.clients.iter().map(|(name, registration)| (Some(name), registration));
+        self.client.iter().map(|registration| (None, registration)).chain(named)
+    }
+
     /// What is wrong, by its key within `auth.outgoing`: what was expected.
     pub(crate) fn wrong(&self, reject: &mut impl FnMut(String, &str)) {
         if let Some(client) = &self.client {

@@ -11,9 +11,10 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use mainstay_core::{
     context::{Deadline, RequestContext},
@@ -46,7 +47,10 @@ pub struct Outgoing(Arc<Issuers<Http>>);
 /// A service that no target is configured for is shown nothing. What is passed on is the token of the request that is being
 /// handled. One that is refused is dropped, unless it is that new that another one would be no better.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<HashMap<String, Arc<dyn Source>>>);
+pub struct Tokens(Arc<ArcSwap<Sources>>);
+
+/// By target.
+type Sources = HashMap<String, Arc<dyn Source>>;
 
 impl Outgoing {
     /// As configured. Nothing is asked for before the first call.
@@ -74,9 +78,10 @@ impl Outgoing {
         tasks: &Tasks,
         services: Option<&Arc<dyn Services>>,
     ) -> Result<Self, Unusable> {
-        let fetch = |registration: &Registration| {
-            let named = Named::new(registration.service.as_ref(), services)?;
-            let http = Http::new(tasks.clone(), registration.timeout.get(), registration.ca_file.clone());
+        let (services, of) = (services.cloned(), tasks.clone());
+        let fetch = move |registration: &Registration| {
+            let named = Named::new(registration.service.as_ref(), services.as_ref())?;
+            let http = Http::new(of.clone(), registration.timeout.get(), registration.ca_file.clone());
             Ok(http.by_name(named))
         };
         Ok(Self(Arc::new(Issuers::open(config, tasks, Clock::System, fetch)?)))
@@ -88,23 +93,32 @@ impl Outgoing {
     pub fn of(&self, name: &str) -> Tokens {
         self.0.of(name)
     }
+
+    /// From now on as `config` says, the [`Tokens`] that were given out too. What has not changed keeps its tokens; calls that wait for
+    /// one of before go on.
+    ///
+    /// # Errors
+    /// [`Unusable`] for the first value that can't be used; then nothing changes.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), Unusable> {
+        self.0.reconfigure(config)
+    }
 }
 
 impl Tokens {
     /// Whether no call shows anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.load().is_empty()
     }
 }
 
 impl Credentials for Tokens {
     fn credential(&self, service: &str, deadline: Deadline) -> Credential {
-        self.0.get(service).map_or(Credential::None, |source| source.credential(deadline))
+        self.0.load().get(service).map_or(Credential::None, |source| source.credential(deadline))
     }
 
     fn refused(&self, service: &str, credential: &HeaderValue) -> bool {
-        self.0.get(service).is_some_and(|source| source.refused(credential))
+        self.0.load().get(service).is_some_and(|source| source.refused(credential))
     }
 }
 
@@ -177,13 +191,26 @@ impl Source for Nobody {
 
 /// The clients of this process, and the tokens that they have.
 struct Issuers<P> {
-    targets: BTreeMap<String, Target>,
-    /// Without a name: `auth.outgoing.client`.
-    endpoints: BTreeMap<Option<String>, Arc<Endpoint<P>>>,
-    made: Mutex<Made<P>>,
+    fetch: Box<Fetches<P>>,
+    current: Mutex<Current<P>>,
     tasks: Tasks,
     clock: Clock,
 }
+
+/// How each client asks; or what is wrong with its `service`.
+type Fetches<P> = dyn Fn(&Registration) -> Result<P, String> + Send + Sync;
+
+/// What is configured now, and what was made of it.
+struct Current<P> {
+    config: Config,
+    endpoints: Endpoints<P>,
+    made: Made<P>,
+    /// To whom tokens were given: as which service they call.
+    given: Vec<(String, Weak<ArcSwap<Sources>>)>,
+}
+
+/// Without a name: `auth.outgoing.client`.
+type Endpoints<P> = BTreeMap<Option<String>, Arc<Endpoint<P>>>;
 
 /// What was made so far, so that equal tokens are one: by client and by what is asked for, or by client and target.
 struct Made<P> {
@@ -196,8 +223,21 @@ impl<P: Post> Issuers<P> {
         config: &Config,
         tasks: &Tasks,
         clock: Clock,
-        fetch: impl Fn(&Registration) -> Result<P, String>,
+        fetch: impl Fn(&Registration) -> Result<P, String> + Send + Sync + 'static,
     ) -> Result<Self, Unusable> {
+        let none = Current {
+            config: Config::default(),
+            endpoints: BTreeMap::new(),
+            made: Made { own: HashMap::new(), exchanges: HashMap::new() },
+            given: Vec::new(),
+        };
+        let (fetch, current) = (Box::new(fetch), Mutex::new(none));
+        let new = Self { fetch, current, tasks: tasks.clone(), clock };
+        new.reconfigure(config)?;
+        Ok(new)
+    }
+
+    fn reconfigure(&self, config: &Config) -> Result<(), Unusable> {
         let mut wrong = None;
         config.wrong(&mut |key, expected| {
             let what = format!("expected {expected}");
@@ -206,39 +246,83 @@ impl<P: Post> Issuers<P> {
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
-        let named = config.clients.iter().map(|(name, registration)| (Some(name.clone()), registration));
-        let clients = config.client.iter().map(|registration| (None, registration)).chain(named);
+        let mut current = self.current();
+        let endpoints = self.endpoints(config, &current)?;
+        let is_kept = |client: &Option<String>| match (current.endpoints.get(client), endpoints.get(client)) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        let is_same = |target: &String| current.config.targets.get(target) == config.targets.get(target);
+        let mut made = Made { own: current.made.own.clone(), exchanges: current.made.exchanges.clone() };
+        made.own.retain(|(client, _), _| is_kept(client));
+        made.exchanges.retain(|(client, target), _| is_kept(client) && is_same(target));
+        (current.config, current.endpoints, current.made) = (config.clone(), endpoints, made);
+        for (service, tokens) in current.given.clone() {
+            if let Some(tokens) = tokens.upgrade() {
+                tokens.store(Arc::new(self.sources(&mut current, &service)));
+            }
+        }
+        // What no call shows any more need not be kept current.
+        current.made.exchanges.retain(|_, exchange| Arc::strong_count(exchange) > 1);
+        current.made.own.retain(|_, own| Arc::strong_count(own) > 1);
+        Ok(())
+    }
+
+    /// Where the clients of `config` ask: as before, where nothing has changed.
+    fn endpoints(&self, config: &Config, current: &Current<P>) -> Result<Endpoints<P>, Unusable> {
         let mut endpoints = BTreeMap::new();
-        for (name, registration) in clients {
+        for (name, registration) in config.registrations() {
+            if current.config.registrations().any(|known| known == (name, registration))
+                && let Some(known) = current.endpoints.get(&name.cloned())
+            {
+                endpoints.insert(name.cloned(), known.clone());
+                continue;
+            }
             let unusable = |key: &str, what: String| {
-                let of = name.as_ref().map_or("client".to_owned(), |name| format!("clients.{name}"));
+                let of = name.map_or("client".to_owned(), |name| format!("clients.{name}"));
                 Unusable { key: format!("outgoing.{of}.{key}"), what }
             };
-            let fetch = fetch(registration).map_err(|what| unusable("service", what))?;
-            let endpoint = Endpoint::new(registration, "token_endpoint", fetch, clock)
+            let fetch = (self.fetch)(registration).map_err(|what| unusable("service", what))?;
+            let endpoint = Endpoint::new(registration, "token_endpoint", fetch, self.clock)
                 .map_err(|key| unusable(key, "it can't be sent".to_owned()))?;
-            endpoints.insert(name, Arc::new(endpoint));
+            endpoints.insert(name.cloned(), Arc::new(endpoint));
         }
-        let made = Mutex::new(Made { own: HashMap::new(), exchanges: HashMap::new() });
-        Ok(Self { targets: config.targets.clone(), endpoints, made, tasks: tasks.clone(), clock })
+        Ok(endpoints)
     }
 
     fn of(&self, service: &str) -> Tokens {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let targets = self.targets.iter().filter(|(_, target)| target.mode != Mode::None);
-        let sources =
-            targets.map(|(name, target)| (name.clone(), self.source(service, name, target, &mut made)));
-        Tokens(Arc::new(sources.collect()))
+        let mut current = self.current();
+        let tokens = Tokens(Arc::new(ArcSwap::from_pointee(self.sources(&mut current, service))));
+        current.given.retain(|(_, tokens)| tokens.strong_count() > 0);
+        current.given.push((service.to_owned(), Arc::downgrade(&tokens.0)));
+        tokens
     }
 
-    fn source(&self, service: &str, name: &str, target: &Target, made: &mut Made<P>) -> Arc<dyn Source> {
+    fn sources(&self, current: &mut Current<P>, service: &str) -> Sources {
+        let Current { config, endpoints, made, .. } = current;
+        let targets = config.targets.iter().filter(|(_, target)| target.mode != Mode::None);
+        targets
+            .map(|(name, target)| (name.clone(), self.source(endpoints, made, service, (name, target))))
+            .collect()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current<P>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn source(
+        &self,
+        endpoints: &Endpoints<P>,
+        made: &mut Made<P>,
+        service: &str,
+        (name, target): (&str, &Target),
+    ) -> Arc<dyn Source> {
         if target.mode == Mode::Forward {
             return Arc::new(Forwarded);
         }
         let own = Some(service.to_owned()).filter(|_| target.client.is_none());
-        let client =
-            target.client.clone().or(own.filter(|own| self.endpoints.contains_key(&Some(own.clone()))));
-        let Some(endpoint) = self.endpoints.get(&client) else {
+        let client = target.client.clone().or(own.filter(|own| endpoints.contains_key(&Some(own.clone()))));
+        let Some(endpoint) = endpoints.get(&client) else {
             let text = format!(
                 "the service `{service}` has no client for calls to `{name}`: add `auth.outgoing.clients.{service}`"
             );
@@ -257,17 +341,18 @@ impl<P: Post> Issuers<P> {
     }
 }
 
-impl<P> fmt::Debug for Issuers<P> {
+impl<P: Post> fmt::Debug for Issuers<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let current = self.current();
         f.debug_struct("Issuers")
-            .field("clients", &self.endpoints.keys())
-            .field("targets", &self.targets.keys())
+            .field("clients", &current.endpoints.keys())
+            .field("targets", &current.config.targets.keys())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.0.load().keys()).finish()
     }
 }

@@ -5,12 +5,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{Form, Json, Router, extract::Path, routing::get};
 use http::{HeaderMap, Method, StatusCode};
 use mainstay_auth::{Claims, Principal};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::tests::{ask, at, token, with_issuer};
 use crate::{Client, Host, Service, host::tests::bare};
@@ -121,6 +123,38 @@ async fn calls_show_whose_token_is_configured_as_functions_and_over_the_wire() {
         assert_eq!(*asked.lock().unwrap(), expected);
         running.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn calls_show_what_the_file_says_also_when_it_changes() {
+    let (url, asked) = issuer().await;
+    let directory = std::env::temp_dir().join(format!("mainstay-outgoing-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("mainstay.toml");
+    std::fs::write(&file, "").unwrap();
+    let place = directory.clone();
+    let host = services(with_issuer(bare())).load_with(move |loader| loader.directory(&place));
+    let running = host.start().await.unwrap();
+    let door = at(running.address().unwrap());
+    let alice = token(&json!({}));
+    let call =
+        async || ask(&door, Method::GET, "http://door/call/back", Some(&alice)).await.text().await.unwrap();
+    assert!(call().await.starts_with("401 "), "nobody is shown anything");
+    let text = format!(
+        "[auth.outgoing.client]\ntoken_endpoint = \"{url}\"\nclient_id = \"front\"\nclient_secret = \"s3cret\"\n\
+         [auth.outgoing.targets.back]\nmode = \"client_credentials\"\naudience = \"orders\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut answer = call().await;
+    while answer.starts_with("401 ") && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        answer = call().await;
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(answer, "200 front of front by nobody");
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]

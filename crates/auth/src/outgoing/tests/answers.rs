@@ -166,7 +166,7 @@ fn every_wrong_value_is_named_by_its_key() {
 async fn secrets_and_tokens_are_not_shown() {
     let script = Script::lasting(60);
     let config = Config::new(registration()).with_target("stock", Target::client_credentials("stock"));
-    let issuers = Issuers::open(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).unwrap();
+    let issuers = issuers(&script, &config, &Tasks::new());
     let tokens = issuers.of("orders");
     shown(&tokens).await.unwrap();
     let credential = tokens.credential("stock", Deadline::after(Duration::from_secs(1)));

@@ -1,6 +1,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests own their tasks")]
 
 mod answers;
+mod changed;
 mod exchanged;
 mod issuer;
 mod own;
@@ -26,7 +27,12 @@ fn registration() -> Registration {
 
 /// What `orders` shows.
 fn opened(script: &Script, config: &Config) -> Tokens {
-    Issuers::open(config, &Tasks::new(), clock(), |_| Ok(script.clone())).unwrap().of("orders")
+    issuers(script, config, &Tasks::new()).of("orders")
+}
+
+fn issuers(script: &Script, config: &Config, tasks: &Tasks) -> Issuers<Script> {
+    let script = script.clone();
+    Issuers::open(config, tasks, clock(), move |_| Ok(script.clone())).unwrap()
 }
 
 /// What calls of `orders` to `stock` show.

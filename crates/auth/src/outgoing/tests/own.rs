@@ -182,7 +182,7 @@ async fn services_of_one_process_are_known_by_their_own_clients() {
         .with_client("web", other)
         .with_client("orders", registration())
         .with_target("stock", Target::client_credentials("stock"));
-    let issuers = Issuers::open(&config, &Tasks::new(), clock(), |_| Ok(script.clone())).unwrap();
+    let issuers = issuers(&script, &config, &Tasks::new());
     for service in ["orders", "web", "orders"] {
         shown(&issuers.of(service)).await.unwrap().unwrap();
     }
@@ -198,7 +198,7 @@ async fn services_of_one_process_are_known_by_their_own_clients() {
 async fn with_the_last_credentials_what_keeps_tokens_current_ends() {
     let (script, tasks) = (Script::lasting(100), Tasks::new());
     let config = Config::new(registration()).with_target("stock", Target::client_credentials("stock"));
-    let issuers = Issuers::open(&config, &tasks, clock(), |_| Ok(script.clone())).unwrap();
+    let issuers = issuers(&script, &config, &tasks);
     let tokens = issuers.of("orders");
     shown(&tokens).await.unwrap();
     drop(issuers);
