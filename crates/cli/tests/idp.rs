@@ -186,3 +186,11 @@ fn a_password_is_hashed_for_the_configuration() {
     let hash = String::from_utf8(output.stdout).unwrap();
     assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && hash.ends_with('\n'), "{hash}");
 }
+
+#[cfg(not(feature = "issuer-postgres"))]
+#[test]
+fn a_database_that_was_not_compiled_in_is_told_by_its_feature() {
+    let (code, _, err) = run(&["idp", "user", "list", "--store", "postgres://127.0.0.1/x"]);
+    assert_eq!(code, Some(78));
+    assert!(err.contains("--store: expected") && err.contains("`issuer-postgres`"), "{err}");
+}

@@ -63,7 +63,7 @@ async fn step(
     form: Result<Form, Refused>,
     sent: Option<&Form>,
 ) -> Result<Response, Refused> {
-    let asked = Asked::read(provider, &form?)?;
+    let asked = Asked::read(provider, &form?).await?;
     let guard = Guard::of(provider, headers);
     let session = provider.session(headers).await?.map(|(session, _)| session);
     let is_ours = |sent: &Form| {
@@ -80,7 +80,10 @@ async fn step(
             Some(guard) => (guard, Vec::new()),
             None => Guard::new(provider).map(|(guard, cookie)| (guard, vec![cookie]))?,
         };
-        let user = session.and_then(|session| provider.0.users.by_subject(&session.subject));
+        let user = match &session {
+            Some(session) => provider.0.users.logged_in(&session.subject, session.authenticated).await?,
+            None => None,
+        };
         let login = user.as_ref().map_or("", |user| &user.login);
         return Ok(with_cookies(pages::logout(login, &guard.token()), cookies));
     }
@@ -93,7 +96,7 @@ async fn step(
 }
 
 impl Asked {
-    fn read(provider: &Provider, form: &Form) -> Result<Self, Refused> {
+    async fn read(provider: &Provider, form: &Form) -> Result<Self, Refused> {
         // Section 4: also one that has ended.
         let claims = form.one("id_token_hint")?.and_then(|hint| provider.read("jwt", hint));
         let text = |name: &str| claims.as_ref()?.get(name).and_then(Value::as_str);
@@ -102,7 +105,10 @@ impl Asked {
             (Some(id), Some(other)) if id != other => {
                 return Err(Refused::request("client_id is not that of id_token_hint"));
             }
-            (id, other) => id.or(other).and_then(|id| provider.client(id)),
+            (id, other) => match id.or(other) {
+                Some(id) => provider.client(id).await?,
+                None => None,
+            },
         };
         let then = form.one("post_logout_redirect_uri")?;
         let is_known = |uri: &str| {

@@ -15,6 +15,7 @@
 //! | `userinfo`, `introspect`, `revoke`, `logout` | the other endpoints |
 //! | `metadata` | what a client discovers |
 //! | `store` | what is remembered: codes, grants, sessions |
+//! | [`directory`] | users and clients in the database |
 //! | `database` | SQLite and PostgreSQL, for all that is to outlive the process |
 //! | `password`, `secret` | what people choose, and what nobody can guess |
 //! | `faults` | a provider that misbehaves as it is told, for tests |
@@ -45,6 +46,10 @@ mod client;
 pub mod config;
 #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 mod database;
+#[cfg(not(any(feature = "issuer-sqlite", feature = "issuer-postgres")))]
+#[path = "database/none.rs"]
+mod database;
+pub mod directory;
 mod faults;
 mod form;
 mod introspect;
@@ -62,7 +67,7 @@ mod token;
 mod userinfo;
 mod users;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -72,9 +77,16 @@ use mainstay_core::task::Tasks;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
-use self::{client::Client as Known, keys::Ring, store::Store, users::Users};
+use self::{
+    client::{Client as Known, Clients},
+    database::Database,
+    keys::Ring,
+    store::{Failure, Store},
+    users::Users,
+};
 pub use self::{
     config::{Algorithm, Client, Config, Grant, User},
+    directory::Directory,
     faults::{Fault, Faults},
     password::hash_password,
 };
@@ -91,7 +103,7 @@ struct Inner {
     config: Config,
     /// The path of the issuer's URL: empty, or with a slash at its beginning only.
     base: String,
-    clients: BTreeMap<String, Arc<Known>>,
+    clients: Clients,
     users: Users,
     ring: Ring,
     store: Store,
@@ -140,17 +152,21 @@ impl Provider {
         let base = Url::parse(&config.issuer)
             .map(|url| url.path().trim_end_matches('/').to_owned())
             .unwrap_or_default();
-        let mut clients = BTreeMap::new();
-        for (id, client) in &config.clients {
-            let known = Known::open(id, client)
-                .map_err(|what| Unusable { key: format!("clients.{id}.jwks"), what })?;
-            clients.insert(id.clone(), known);
+        let failed = |what: Failure| Unusable { key: "store.url".to_owned(), what: what.to_string() };
+        let database = match &config.store.url {
+            None => None,
+            Some(_) => Some(Database::open(&config.store).await.map_err(failed)?),
+        };
+        let directory = database.clone().map(|database| Directory::new(database, clock));
+        if let Some(directory) = &directory {
+            directory.tell_of_hidden(config).await.map_err(failed)?;
         }
-        let users = Users::open(config).await;
+        let clients = Clients::open(&config.clients, directory.clone());
+        let clients = clients.map_err(|(id, what)| Unusable { key: format!("clients.{id}.jwks"), what })?;
+        let users = Users::open(config, directory).await;
         let users = users.map_err(|what| Unusable { key: "users".to_owned(), what })?;
         let now = clock.now().as_secs();
-        let store = opened(&config.store).await;
-        let store = store.map_err(|what| Unusable { key: "store.url".to_owned(), what: what.to_string() })?;
+        let store = database.map_or_else(Store::in_memory, Store::in_database);
         let ring = Ring::open(config, &store, now).await?;
         let stop = tasks.stopping().child_token();
         let stopping = stop.clone();
@@ -244,22 +260,9 @@ impl Provider {
         format!("{}{path}", self.0.config.issuer)
     }
 
-    fn client(&self, id: &str) -> Option<Arc<Known>> {
-        self.0.clients.get(id).cloned()
+    async fn client(&self, id: &str) -> Result<Option<Arc<Known>>, Failure> {
+        self.0.clients.get(id).await
     }
-}
-
-#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
-async fn opened(config: &config::Store) -> Result<Store, store::Failure> {
-    match &config.url {
-        None => Ok(Store::in_memory()),
-        Some(_) => Ok(Store::in_database(database::Database::open(config).await?)),
-    }
-}
-
-#[cfg(not(any(feature = "issuer-sqlite", feature = "issuer-postgres")))]
-async fn opened(_: &config::Store) -> Result<Store, store::Failure> {
-    Ok(Store::in_memory())
 }
 
 /// Rotates keys and forgets what has ended, while there is a provider.

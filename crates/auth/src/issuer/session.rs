@@ -28,9 +28,10 @@ impl Provider {
         let Some(value) = self.cookie(headers, Cookie::Session) else { return Ok(None) };
         let name = secret::hashed(value);
         let found = self.store().get::<Session>(Kind::Session, &name, self.now()).await?;
+        let Some(session) = found.map(|found| found.value) else { return Ok(None) };
         // Somebody who was removed is not logged in.
-        let found = found.filter(|found| self.0.users.by_subject(&found.value.subject).is_some());
-        Ok(found.map(|found| (found.value, name)))
+        let user = self.0.users.logged_in(&session.subject, session.authenticated).await?;
+        Ok(user.map(|_| (session, name)))
     }
 
     /// Begins a login, under a name that nobody knew before; gives its cookie.

@@ -37,7 +37,8 @@ async fn claims(provider: &Provider, token: &str) -> Result<Value, Refused> {
         return Err(Refused::named("insufficient_scope", "the token lacks the scope openid"));
     }
     let gone = Refused::named("invalid_token", "the user is not known any more");
-    let user = provider.0.users.by_subject(text("sub")).ok_or(gone)?;
+    let authenticated = token.get("auth_time").and_then(Value::as_u64).unwrap_or_default();
+    let user = provider.0.users.logged_in(text("sub"), authenticated).await?.ok_or(gone)?;
     let mut claims = json!({ "sub": user.subject });
     if has("profile") {
         claims["preferred_username"] = json!(user.login);

@@ -61,8 +61,10 @@ pub(super) struct Code {
 }
 
 pub(super) async fn show(State(provider): State<Provider>, request: Request) -> Response {
-    let asked =
-        Form::of_query(&request).map_err(Invalid::Page).and_then(|form| Asked::read(&provider, &form));
+    let asked = match Form::of_query(&request) {
+        Ok(form) => Asked::read(&provider, &form).await,
+        Err(refused) => Err(Invalid::Page(refused)),
+    };
     let step = Step { provider: &provider, headers: request.headers(), set: Vec::new() };
     match asked {
         Ok(asked) => step.begin(&asked).await,
@@ -83,7 +85,10 @@ pub(super) async fn submit(State(provider): State<Provider>, request: Request) -
     if head.uri.query().is_none() && sent.all("client_id").next().is_some() {
         return see_other(&format!("{}?{}", head.uri.path(), sent.to_query()));
     }
-    let asked = query.map_err(Invalid::Page).and_then(|form| Asked::read(&provider, &form));
+    let asked = match query {
+        Ok(form) => Asked::read(&provider, &form).await,
+        Err(refused) => Err(Invalid::Page(refused)),
+    };
     match asked {
         Ok(asked) => step.submit(&asked, &sent, address).await,
         Err(invalid) => step.refuse(invalid),
@@ -190,7 +195,11 @@ impl Step<'_> {
         if asked.is_silent() {
             return self.refuse(asked.back(Refused::named("consent_required", "it was not allowed yet")));
         }
-        let known = self.provider.0.users.by_subject(&session.subject);
+        let known = self.provider.0.users.logged_in(&session.subject, session.authenticated).await;
+        let known = match known {
+            Ok(known) => known,
+            Err(failure) => return self.refuse(asked.back(failure.into())),
+        };
         let Some(user) = user.or(known.as_deref()) else {
             return self.login_page(asked, StatusCode::OK, "", None);
         };
@@ -302,6 +311,9 @@ impl Step<'_> {
 
     fn refuse(self, invalid: Invalid) -> Response {
         match invalid {
+            Invalid::Page(refused) if refused.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                pages::told(refused.status(), "Something went wrong", "Please try again later.")
+            }
             // Whoever can't be trusted to be the client is not sent anybody (RFC 6749 section 4.1.2.1).
             Invalid::Page(refused) => {
                 let status = refused.status();

@@ -49,9 +49,10 @@ pub(super) struct Back {
 }
 
 impl Asked {
-    pub(super) fn read(provider: &Provider, form: &Form) -> Result<Self, Invalid> {
+    pub(super) async fn read(provider: &Provider, form: &Form) -> Result<Self, Invalid> {
         let id = form.required("client_id", "client_id is missing").map_err(Invalid::Page)?;
-        let client = provider.client(id).filter(|client| client.config.may(Grant::AuthorizationCode));
+        let client = provider.client(id).await.map_err(|failure| Invalid::Page(failure.into()))?;
+        let client = client.filter(|client| client.config.may(Grant::AuthorizationCode));
         let client = client.ok_or(Invalid::Page(Refused::request("the client is not known here")))?;
         let uri = form.required("redirect_uri", "redirect_uri is missing").map_err(Invalid::Page)?;
         if !client.config.redirect_uris.iter().any(|registered| is_redirection_to(registered, uri)) {

@@ -21,7 +21,10 @@ pub(super) async fn check(
     id: Option<&str>,
     assertion: &str,
 ) -> Result<Arc<Client>, Refused> {
-    let (client, used, expires) = read(provider, assertion).ok_or(Refused::client())?;
+    let token =
+        Token::parse(assertion).ok().filter(|_| assertion.len() <= LONGEST).ok_or(Refused::client())?;
+    let client = provider.client(&token.claims.issuer).await?.ok_or(Refused::client())?;
+    let (used, expires) = read(provider, &client, &token).ok_or(Refused::client())?;
     if id.is_some_and(|id| id != client.id) {
         return Err(Refused::client());
     }
@@ -36,14 +39,9 @@ pub(super) async fn check(
     }
 }
 
-/// Whose it is, its id and its end.
-fn read(provider: &Provider, text: &str) -> Option<(Arc<Client>, String, f64)> {
-    if text.len() > LONGEST {
-        return None;
-    }
-    let token = Token::parse(text).ok()?;
+/// Its id and its end, if it is good.
+fn read(provider: &Provider, client: &Client, token: &Token<'_>) -> Option<(String, f64)> {
     let claims = &token.claims;
-    let client = provider.client(&claims.issuer)?;
     let Proof::Keys(keys) = &client.proof else { return None };
     if claims.subject.as_deref() != Some(client.id.as_str()) {
         return None;
@@ -66,5 +64,5 @@ fn read(provider: &Provider, text: &str) -> Option<(Arc<Client>, String, f64)> {
     let found = keys.find(token.header.key_id.as_deref(), token.header.algorithm).ok()?;
     let is_signed = found.into_iter().any(|key| key.has_signed(token.signed, &token.signature));
     let used = claims.all.get("jti").and_then(Value::as_str)?.to_owned();
-    is_signed.then(|| (Arc::clone(&client), used, expires))
+    is_signed.then_some((used, expires))
 }

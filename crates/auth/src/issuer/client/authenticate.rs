@@ -29,14 +29,15 @@ impl Provider {
         match offered(headers, form)? {
             Offered::Assertion(assertion) => assertion::check(self, form.one("client_id")?, &assertion).await,
             Offered::Basic(id, secret, as_it_came) => {
-                has_secret(self.client(&id), &secret).or_else(|_| has_secret(self.client(&id), &as_it_came))
+                let client = self.client(&id).await?;
+                has_secret(client.clone(), &secret).or_else(|_| has_secret(client, &as_it_came))
             }
             Offered::Body(id, secret) => {
-                let client = has_secret(self.client(&id), &secret)?;
+                let client = has_secret(self.client(&id).await?, &secret)?;
                 if client.config.secret_in_body { Ok(client) } else { Err(Refused::client()) }
             }
             Offered::Nothing(id) => {
-                let client = self.client(&id).filter(|client| client.is_public());
+                let client = self.client(&id).await?.filter(|client| client.is_public());
                 client.ok_or(Refused::client())
             }
         }

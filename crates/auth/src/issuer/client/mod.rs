@@ -3,13 +3,25 @@
 mod assertion;
 mod authenticate;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use aws_lc_rs::digest;
 use jsonwebtoken::Algorithm;
 
-use super::config;
+use super::{
+    config,
+    directory::{Directory, Recent},
+    store::Failure,
+};
 use crate::keys::Set;
+
+/// All that are known: those of the configuration, and those in the database that have no name of one of them.
+#[derive(Debug)]
+pub(super) struct Clients {
+    configured: BTreeMap<String, Arc<Client>>,
+    directory: Option<Directory>,
+    recent: Recent<Client>,
+}
 
 /// A client that is known.
 #[derive(Debug)]
@@ -26,6 +38,28 @@ enum Proof {
     Keys(Set),
     /// It does not.
     Nothing,
+}
+
+impl Clients {
+    /// Of a configuration that was checked; `Err` is whose keys are wrong, and how.
+    pub(super) fn open(
+        clients: &BTreeMap<String, config::Client>,
+        directory: Option<Directory>,
+    ) -> Result<Self, (String, String)> {
+        let known = clients.iter().map(|(id, client)| match Client::open(id, client) {
+            Ok(known) => Ok((id.clone(), known)),
+            Err(what) => Err((id.clone(), what)),
+        });
+        Ok(Self { configured: known.collect::<Result<_, _>>()?, directory, recent: Recent::default() })
+    }
+
+    pub(super) async fn get(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {
+        match (self.configured.get(id), &self.directory) {
+            (Some(client), _) => Ok(Some(Arc::clone(client))),
+            (None, None) => Ok(None),
+            (None, Some(directory)) => self.recent.get(id, directory.client(id)).await,
+        }
+    }
 }
 
 impl Client {
@@ -59,12 +93,20 @@ impl Client {
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+pub(super) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     for (to, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()) {
         *to = *from;
     }
     hash
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Nothing that is written to a text fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

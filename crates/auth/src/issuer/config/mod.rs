@@ -35,9 +35,11 @@ pub struct Config {
     pub keys: Keys,
     /// `[store]`: where it remembers things. In memory by default.
     pub store: Store,
-    /// `[clients.ID]`: programs that may ask for tokens. None by default.
+    /// `[clients.ID]`: programs that may ask for tokens, beside those in the database of `store`, of which one with the same id does not
+    /// count. None by default.
     pub clients: BTreeMap<String, Client>,
-    /// `[users.NAME]`: people who may log in. None by default.
+    /// `[users.NAME]`: people who may log in, beside those in the database of `store`, of whom one with the same name or subject does not
+    /// count. None by default.
     pub users: BTreeMap<String, User>,
     /// `[scopes]`: what people read of a scope who are asked to allow it, after "it may", such as
     /// `"orders:write" = "place and cancel orders"`; 1 to 200 characters. Default: the scope itself, as it is.
@@ -212,7 +214,9 @@ impl Config {
         }
         for (scope, words) in &self.scopes {
             let key = format!("scopes.{scope}");
-            if !self.clients.values().any(|client| client.scopes.contains(scope)) {
+            let is_known = self.clients.values().any(|client| client.scopes.contains(scope));
+            // Clients in the database have others.
+            if !is_known && self.store.url.is_none() {
                 reject(&key, "a scope that a client has in its `scopes`");
             }
             if !(1..=200).contains(&words.chars().count()) || words.chars().any(char::is_control) {
@@ -222,7 +226,7 @@ impl Config {
         let mut subjects = BTreeSet::new();
         for (name, user) in &self.users {
             let mut at = |key: &str, expected: &str| reject(&format!("users.{name}.{key}"), expected);
-            if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
+            if !is_login(name) {
                 at("", "a name of 1 to 200 characters");
             }
             user.wrong(&mut at);
@@ -238,6 +242,11 @@ impl Config {
 pub(super) fn is_name(text: &str) -> bool {
     (1..=200).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
+}
+
+/// Whether somebody may be called so.
+pub(super) fn is_login(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 impl Section for Config {

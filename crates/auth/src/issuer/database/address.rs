@@ -88,7 +88,7 @@ impl Address {
 /// libpq's default, `prefer`, is encrypted for whoever does not mind. On another machine nothing less than a certificate for its
 /// name is taken, unless `sslmode` says so.
 #[cfg(feature = "issuer-postgres")]
-fn encrypted(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
+pub(super) fn encrypted(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
     use sqlx::postgres::PgSslMode;
     let host = options.get_host();
     let is_here = options.get_socket().is_some()

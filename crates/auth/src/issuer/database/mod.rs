@@ -84,7 +84,7 @@ impl Database {
                 Ok(done?.rows_affected())
             })
         };
-        within(self.timeout, work).await
+        within(self.timeout, Box::pin(work)).await
     }
 
     /// The rows that the statement finds; all of their columns have to be text.
@@ -102,7 +102,7 @@ impl Database {
                 found?.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect()).collect()
             })
         };
-        within(self.timeout, work).await
+        within(self.timeout, Box::pin(work)).await
     }
 
     /// Whether several may write at once, so that statements meet rows that others have locked.
@@ -116,6 +116,7 @@ impl Database {
     }
 }
 
+/// Boxed where it is called for requests: sqlx's futures have 8 KiB each, and all of ours would have them inside.
 async fn within<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -173,3 +174,7 @@ impl fmt::Debug for Database {
         })
     }
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod tests;

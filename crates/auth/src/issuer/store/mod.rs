@@ -4,7 +4,6 @@
 //! [`Store::swap`], which one of several callers wins, also where they are several processes on one database.
 
 mod memory;
-#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 mod sql;
 
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::memory::Memory;
-#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 use self::sql::Sql;
 use super::refused::Refused;
 
@@ -20,7 +18,6 @@ use super::refused::Refused;
 #[derive(Debug, Clone)]
 pub(super) enum Store {
     Memory(Arc<Memory>),
-    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
     Sql(Sql),
 }
 
@@ -47,7 +44,6 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What stands in databases, and never changes.
-    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
     fn name(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -74,7 +70,6 @@ pub(super) struct Found<T> {
 #[error("{0}")]
 pub(super) struct Failure(String);
 
-#[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 impl Failure {
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self(what.into())
@@ -93,7 +88,6 @@ impl Store {
         Self::Memory(Arc::default())
     }
 
-    #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
     pub(super) fn in_database(database: super::database::Database) -> Self {
         Self::Sql(Sql::new(database))
     }
@@ -107,7 +101,6 @@ impl Store {
     ) -> Result<Option<Found<T>>, Failure> {
         let text = match self {
             Self::Memory(memory) => memory.get(kind, name, now),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.get(kind, name, now).await?,
         };
         let read = |text: String| match serde_json::from_str(&text) {
@@ -129,7 +122,6 @@ impl Store {
         let text = written(value)?;
         match self {
             Self::Memory(memory) => memory.insert(kind, name, text, until, now),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.insert(kind, name, &text, until, now).await,
         }
     }
@@ -145,7 +137,6 @@ impl Store {
         let text = written(value)?;
         match self {
             Self::Memory(memory) => Ok(memory.swap(kind, name, &found.text, text)),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.swap(kind, name, &found.text, &text).await,
         }
     }
@@ -154,7 +145,6 @@ impl Store {
     pub(super) async fn keep(&self, kind: Kind, name: &str, until: u64, now: u64) -> Result<bool, Failure> {
         match self {
             Self::Memory(memory) => Ok(memory.keep(kind, name, until, now)),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.keep(kind, name, until, now).await,
         }
     }
@@ -171,7 +161,6 @@ impl Store {
         let text = written(value)?;
         match self {
             Self::Memory(memory) => memory.put(kind, name, text, until, now),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.put(kind, name, &text, until).await,
         }
     }
@@ -179,7 +168,6 @@ impl Store {
     pub(super) async fn remove(&self, kind: Kind, name: &str) -> Result<(), Failure> {
         match self {
             Self::Memory(memory) => memory.remove(kind, name),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.remove(kind, name).await?,
         }
         Ok(())
@@ -190,7 +178,6 @@ impl Store {
     pub(super) fn dump(&self) -> Vec<String> {
         match self {
             Self::Memory(memory) => memory.dump(),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(_) => Vec::new(),
         }
     }
@@ -199,7 +186,6 @@ impl Store {
     pub(super) async fn sweep(&self, now: u64) -> Result<(), Failure> {
         match self {
             Self::Memory(memory) => memory.sweep(now),
-            #[cfg(any(feature = "issuer-sqlite", feature = "issuer-postgres"))]
             Self::Sql(sql) => sql.sweep(now).await?,
         }
         Ok(())

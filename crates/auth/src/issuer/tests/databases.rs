@@ -135,6 +135,28 @@ impl Postgres {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
+    /// Speaks TLS from now on, with this certificate and key, to whoever asks for it.
+    pub(in crate::issuer) fn encrypt(&self, certificate: &str, key: &str) {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.folder.path().join("data").join(name);
+            fs::write(&path, text).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::{PermissionsExt as _, chown};
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+                if is_root() {
+                    chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+                }
+            }
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    pub(in crate::issuer) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(in crate::issuer) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             // An immediate shutdown takes the processes of its connections along; it looks like a crash to them.

@@ -5,6 +5,8 @@ mod browser;
 mod clients;
 #[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
 pub(super) mod databases;
+#[cfg(all(feature = "issuer-sqlite", feature = "issuer-postgres"))]
+mod directory;
 mod endpoints;
 mod failures;
 mod faults;

@@ -54,7 +54,7 @@ pub(super) async fn answer(provider: &Provider, client: &Client, form: &Form) ->
         }
         return Err(UNKNOWN);
     }
-    let mut answer = provider.for_user(client, &grant, &code.granted, code.nonce.as_deref())?;
+    let mut answer = provider.for_user(client, &grant, &code.granted, code.nonce.as_deref()).await?;
     if is_for_long {
         answer.refresh_token = Some(refresh::issue(provider, &grant).await?);
     }

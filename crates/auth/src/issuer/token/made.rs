@@ -90,7 +90,7 @@ impl Provider {
     }
 
     /// What a client gets for what somebody has granted it, as they are now.
-    pub(super) fn for_user(
+    pub(super) async fn for_user(
         &self,
         client: &Client,
         grant: &str,
@@ -100,7 +100,8 @@ impl Provider {
         let user = self
             .0
             .users
-            .by_subject(&granted.subject)
+            .logged_in(&granted.subject, granted.authenticated)
+            .await?
             .ok_or(Refused::grant("the user is not known any more"))?;
         let mut answer = self.answer(&Access {
             subject: &granted.subject,
@@ -137,7 +138,9 @@ impl Provider {
             return Err(BAD);
         }
         if let Some((grant, _)) = id.split_once('.') {
-            self.store().get::<Granted>(Kind::Grant, grant, now).await?.ok_or(BAD)?;
+            let granted = self.store().get::<Granted>(Kind::Grant, grant, now).await?.ok_or(BAD)?.value;
+            // It was granted by somebody who is not known any more, or has another password since.
+            self.0.users.logged_in(&granted.subject, granted.authenticated).await?.ok_or(BAD)?;
         }
         match self.store().get::<()>(Kind::Revoked, id, now).await? {
             Some(_) => Err(BAD),

@@ -57,7 +57,7 @@ pub(super) async fn answer(provider: &Provider, client: &Client, form: &Form) ->
     if !store.keep(Kind::Grant, grant, provider.refreshable_until(), now).await? {
         return Err(UNKNOWN);
     }
-    let mut answer = provider.for_user(client, grant, &granted, None)?;
+    let mut answer = provider.for_user(client, grant, &granted, None).await?;
     answer.refresh_token = Some(issue(provider, grant).await?);
     Ok(answer)
 }

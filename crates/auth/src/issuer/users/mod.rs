@@ -8,7 +8,12 @@ use mainstay_core::config::Secret;
 use tokio::sync::Semaphore;
 
 use self::throttle::Throttle;
-use super::{config, password, secret};
+use super::{
+    config,
+    directory::{Directory, Recent},
+    password, secret,
+    store::Failure,
+};
 
 /// So many passwords are hashed at once: each takes 19 MiB and a core.
 const AT_ONCE: usize = 4;
@@ -23,14 +28,19 @@ pub(super) struct User {
     /// What they log in with.
     pub(super) login: String,
     pub(super) config: config::User,
-    hash: Secret,
+    /// Logins of before are over.
+    pub(super) since: u64,
+    pub(super) hash: Secret,
 }
 
-/// All that are known.
+/// All that are known: those of the configuration, and those in the database who have neither the name nor the subject of one of them.
 #[derive(Debug)]
 pub(super) struct Users {
     by_login: BTreeMap<String, Arc<User>>,
     by_subject: BTreeMap<String, Arc<User>>,
+    directory: Option<Directory>,
+    /// Of the directory, by their subjects.
+    recent: Recent<User>,
     /// What is computed for somebody who is not there, so that it takes as long.
     decoy: Secret,
     throttle: Throttle,
@@ -44,13 +54,13 @@ pub(super) enum Failed {
     Wrong,
     /// There were too many tries; so many seconds are left.
     Wait(u64),
-    /// Too many log in at once.
+    /// Too many log in at once, or nobody can say who it is.
     Busy,
 }
 
 impl Users {
     /// Of a configuration that was checked. Passwords that stand there as they are get hashed, which takes a moment each.
-    pub(super) async fn open(config: &config::Config) -> Result<Self, String> {
+    pub(super) async fn open(config: &config::Config, directory: Option<Directory>) -> Result<Self, String> {
         let mut by_login = BTreeMap::new();
         for (login, user) in &config.users {
             let hash = match (&user.password_hash, &user.password) {
@@ -67,7 +77,7 @@ impl Users {
             let subject = user.subject.clone().unwrap_or_else(|| login.clone());
             // The password itself is not needed any more.
             let config = config::User { password: None, password_hash: None, ..user.clone() };
-            let user = User { subject, login: login.clone(), config, hash: Secret::new(hash) };
+            let user = User { subject, login: login.clone(), config, since: 0, hash: Secret::new(hash) };
             by_login.insert(login.clone(), Arc::new(user));
         }
         let by_subject =
@@ -76,14 +86,49 @@ impl Users {
         Ok(Self {
             by_login,
             by_subject,
+            directory,
+            recent: Recent::default(),
             decoy: Secret::new(decoy),
             throttle: Throttle::new(config.failures_of_user, config.failures_of_address),
             turns: Semaphore::new(AT_ONCE),
         })
     }
 
-    pub(super) fn by_subject(&self, subject: &str) -> Option<Arc<User>> {
-        self.by_subject.get(subject).cloned()
+    /// Whoever has logged in at that time, if they are known still and have the same password.
+    pub(super) async fn logged_in(
+        &self,
+        subject: &str,
+        authenticated: u64,
+    ) -> Result<Option<Arc<User>>, Failure> {
+        let user = match (self.by_subject.get(subject), &self.directory) {
+            (Some(user), _) => Some(Arc::clone(user)),
+            (None, None) => None,
+            (None, Some(directory)) => {
+                let found = self.recent.get(subject, directory.user_by_subject(subject)).await?;
+                found.filter(|user| !self.by_login.contains_key(&user.login))
+            }
+        };
+        Ok(user.filter(|user| user.since <= authenticated))
+    }
+
+    /// Always as they are now: a password that was changed is not good for another moment.
+    async fn by_login(&self, login: &str) -> Result<Option<Arc<User>>, Failure> {
+        match (self.by_login.get(login), &self.directory) {
+            (Some(user), _) => Ok(Some(Arc::clone(user))),
+            (None, None) => Ok(None),
+            (None, Some(directory)) => {
+                let found = directory.user_by_login(login).await?;
+                // Services would take them for somebody else.
+                let is_other = |user: &Arc<User>| self.by_subject.contains_key(&user.subject);
+                if let Some(user) = found.as_ref().filter(|user| is_other(user)) {
+                    tracing::error!(
+                        user = user.subject,
+                        "a user in the database has the subject of one in the configuration, and can't log in"
+                    );
+                }
+                Ok(found.filter(|user| !is_other(user)))
+            }
+        }
     }
 
     /// Who it is, if the password is right.
@@ -99,7 +144,10 @@ impl Users {
         let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, self.turns.acquire()).await else {
             return Err(Failed::Busy);
         };
-        let user = self.by_login.get(login).cloned();
+        let user = self.by_login(login).await.map_err(|failure| {
+            tracing::error!(error = %failure, "the users of the identity provider could not be read");
+            Failed::Busy
+        })?;
         let hash = user.as_ref().map_or(&self.decoy, |user| &user.hash).clone();
         let password = Secret::new(password.to_owned());
         let checked =

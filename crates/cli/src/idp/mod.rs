@@ -1,14 +1,20 @@
-//! `mainstay idp`: an identity provider for development, in one command (`docs/issuer.md`).
+//! `mainstay idp`: an identity provider for development, in one command, and the users and clients of one that has a database
+//! (`docs/issuer.md`).
+
+mod client;
+mod directory;
+mod password;
+mod user;
 
 use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _},
+    io::{IsTerminal as _, Write as _},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use mainstay_auth::issuer::{Client, Config, Grant, Provider, User, hash_password};
 use mainstay_core::{
     config::Loader,
@@ -34,11 +40,15 @@ const PASSWORD: &str = "development";
 /// What `mainstay idp` is told.
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Without --config there are the client `dev` (secret `development-secret`, back to http://127.0.0.1/callback on \
                   any port), the public client `app` (same way back), and the user `ada` (password `development`).\n\n\
                   EXIT STATUS: 0 it was told to end; 1 it failed; 78 it can't begin with what it was told."
 )]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Where it listens; other addresses than loopback want --config
     #[arg(long, default_value = "127.0.0.1:9400")]
     address: SocketAddr,
@@ -64,7 +74,20 @@ pub(crate) struct Options {
     hash: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add, show, change and remove people in the database of a provider
+    User(user::Options),
+    /// Add, show, change and remove programs in the database of a provider
+    Client(client::Options),
+}
+
 pub(crate) async fn main(options: &Options) -> ExitCode {
+    match &options.command {
+        Some(Command::User(options)) => return user::main(options).await,
+        Some(Command::Client(options)) => return client::main(options).await,
+        None => {}
+    }
     let ended = if options.hash { hash() } else { run(options).await };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,9 +105,7 @@ fn unusable(error: impl std::fmt::Display) -> Failure {
 }
 
 fn hash() -> Result<(), Failure> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(unusable)?;
-    let hash = hash_password(line.trim_end_matches(['\r', '\n'])).map_err(unusable)?;
+    let hash = hash_password(&password::line().map_err(unusable)?).map_err(unusable)?;
     writeln!(std::io::stdout(), "{hash}").map_err(unusable)
 }
 
