@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, error::Error, future::ready, sync::Arc};
 
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use jsonwebtoken::{DecodingKey, Validation};
 use mainstay_auth::{AuthenticateLayer, Config, Issuer, Require, Verifier};
 use mainstay_core::task::Tasks;
@@ -70,64 +70,71 @@ pub(crate) fn shared(signed: &Signed, threads: usize) -> Result<Vec<Vec<Contesta
         .with_issuer("main", Issuer::new("https://id.example").with_jwks(set.as_str()));
     let mut forgetful = config.clone();
     forgetful.cache = 0;
-    let ours = |config: &Config| -> Result<_, Box<dyn Error>> {
-        let verifier = runtime.block_on(Verifier::open(config, &tasks))?;
+    let forgetful = runtime.block_on(Verifier::open(&forgetful, &tasks))?;
+    let verifier = runtime.block_on(Verifier::open(&config, &tasks))?;
+    runtime.block_on(verifier.verify(token))?;
+    let ours = |verifier: &Verifier| {
         let inner = Require::scope("orders:write").layer(plain.clone());
-        Ok(AuthenticateLayer::new(verifier).layer(inner))
+        AuthenticateLayer::new(verifier.clone()).layer(inner)
     };
-    let (first, second) = (ours(&forgetful)?, ours(&config)?);
+    let (first, second) = (ours(&forgetful), ours(&verifier));
 
+    let asking = Asking { runtime, token: token.clone() };
+    let (body, body_07) = (axum::body::Body::empty, axum_07::body::Body::empty);
     Ok((0..threads)
         .map(|_| {
             vec![
-                of("none", &runtime, plain.clone(), token, axum::body::Body::empty),
-                of(
-                    "`jsonwebtoken::decode` by hand",
-                    &runtime,
-                    by_hand.clone(),
-                    token,
-                    axum::body::Body::empty,
-                ),
-                of("`jwt-authorizer` 0.15", &runtime, authorizer.clone(), token, axum_07::body::Body::empty),
-                of(
-                    "`AuthenticateLayer`, `Require`, nothing remembered",
-                    &runtime,
-                    first.clone(),
-                    token,
-                    axum::body::Body::empty,
-                ),
-                of(
-                    "`AuthenticateLayer`, `Require`",
-                    &runtime,
-                    second.clone(),
-                    token,
-                    axum::body::Body::empty,
-                ),
+                asking.service("none", plain.clone(), body),
+                asking.service("`jsonwebtoken::decode` by hand", by_hand.clone(), body),
+                asking.service("`jwt-authorizer` 0.15", authorizer.clone(), body_07),
+                asking.service("`AuthenticateLayer`, `Require`, nothing remembered", first.clone(), body),
+                asking.service("`AuthenticateLayer`, `Require`", second.clone(), body),
+                asking.verify("`Verifier::verify` alone, nothing remembered", forgetful.clone()),
+                asking.known("`Verifier::known` alone", verifier.clone()),
             ]
         })
         .collect())
 }
 
-fn of<S, B, R>(
-    name: &'static str,
-    runtime: &Arc<Runtime>,
-    mut service: S,
-    token: &str,
-    body: impl Fn() -> B + Send + 'static,
-) -> Contestant
-where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Send + 'static,
-{
-    let (runtime, field) = (runtime.clone(), format!("Bearer {token}"));
-    let field = http::HeaderValue::try_from(field).unwrap_or_else(|_| http::HeaderValue::from_static(""));
-    let ask = move || {
-        let mut request = Request::new(body());
-        request.headers_mut().insert(header::AUTHORIZATION, field.clone());
-        runtime.block_on(async {
-            let Ok(service) = service.ready().await;
-            let Ok(response) = service.call(request).await;
-            response.status().as_u16()
-        })
-    };
-    Contestant { name, ask: Box::new(ask) }
+/// How each is asked.
+struct Asking {
+    runtime: Arc<Runtime>,
+    token: String,
+}
+
+impl Asking {
+    fn service<S, B, R>(
+        &self,
+        name: &'static str,
+        mut service: S,
+        body: impl Fn() -> B + Send + 'static,
+    ) -> Contestant
+    where
+        S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Send + 'static,
+    {
+        let runtime = self.runtime.clone();
+        let field = HeaderValue::try_from(format!("Bearer {}", self.token)).ok();
+        let ask = move || {
+            let mut request = Request::new(body());
+            request.headers_mut().extend(field.clone().map(|field| (header::AUTHORIZATION, field)));
+            runtime.block_on(async {
+                let Ok(service) = service.ready().await;
+                let Ok(response) = service.call(request).await;
+                response.status().as_u16()
+            })
+        };
+        Contestant { name, ask: Box::new(ask) }
+    }
+
+    fn verify(&self, name: &'static str, verifier: Verifier) -> Contestant {
+        let (runtime, token) = (self.runtime.clone(), self.token.clone());
+        let ask = move || runtime.block_on(verifier.verify(&token)).map_or(401, |_| 200);
+        Contestant { name, ask: Box::new(ask) }
+    }
+
+    fn known(&self, name: &'static str, verifier: Verifier) -> Contestant {
+        let token = self.token.clone();
+        let ask = move || verifier.known(&token).map_or(401, |_| 200);
+        Contestant { name, ask: Box::new(ask) }
+    }
 }
