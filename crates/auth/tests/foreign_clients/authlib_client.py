@@ -31,7 +31,7 @@ def log_in(url):
     page = browser.get(url, timeout=TIMEOUT)
     assert page.status_code == 200, page.text
     refused = submit(browser, url, page, "login", login="ada", password="a wrong one")
-    assert refused.status_code == 401 and "wrong" in refused.text
+    assert refused.status_code == 403 and "wrong" in refused.text
     page = submit(browser, url, page, "login", login="ada", password="correct horse")
     if page.status_code == 200:
         page = submit(browser, url, page, "allow")
