@@ -48,7 +48,7 @@ with_every_provider! {
 
 const ORDER: &str = r#"{"items":[{"sku":"mug","quantity":1}],"payment_token":"tok_visa"}"#;
 
-/// Of whom the shop has never heard before.
+/// A shop, and the provider that it trusts.
 struct Setting {
     shop: Shop,
     provider: Provider,
@@ -172,7 +172,8 @@ async fn a_key_that_is_withdrawn_takes_its_tokens_with_it(kind: Kind) {
         if answer.status == 201 {
             break;
         }
-        answer.is_problem(502, "the stock does not answer now");
+        // Refused by the stock, or by payments.
+        assert!(matches!(answer.status, 502 | 503), "{answer}");
         tries += 1;
         assert!(tries < 200, "orders is refused for good");
         sleep(Duration::from_millis(100)).await;
