@@ -61,6 +61,32 @@ async fn a_server_on_another_machine_shows_who_it_is_unless_something_else_is_sa
 }
 
 #[tokio::test]
+async fn connections_that_hear_nothing_in_the_middle_of_a_statement_are_replaced() {
+    let server = Postgres::start().await;
+    let mut config = config::Store::new(server.url("postgres"));
+    (config.connections, config.timeout) = (2, mainstay_core::config::Duration::from_secs(10));
+    let database = Database::open(&config).await.unwrap();
+    let frozen = async {
+        const RUNNING: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(77)%' \
+                               AND state = 'active' AND pid <> pg_backend_pid()";
+        while server.sql("postgres", RUNNING) != "2" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.freeze_connections();
+    };
+    const SLEEP: &str = "SELECT CAST(pg_sleep(77) AS TEXT)";
+    let frozen = async { tokio::time::timeout(Duration::from_secs(9), frozen).await.unwrap() };
+    let (one, other, ()) = tokio::join!(database.rows(SLEEP, &[]), database.rows(SLEEP, &[]), frozen);
+    for told in [one.unwrap_err(), other.unwrap_err()] {
+        assert!(told.to_string().contains("did not answer within 10s"), "{told}");
+    }
+    // Both that it may have hang for ever, and it does not wait for them.
+    let answer = database.rows("SELECT 'here'", &[]).await;
+    server.thaw();
+    assert_eq!(answer.unwrap(), [["here"]]);
+}
+
+#[tokio::test]
 async fn over_tls_it_is_the_server_of_that_name_with_a_certificate_that_is_trusted() {
     let server = Postgres::start().await;
     let authority_key = KeyPair::generate().unwrap();

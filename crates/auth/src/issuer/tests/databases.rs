@@ -165,20 +165,30 @@ impl Postgres {
         }
     }
 
-    /// All of its processes stand still, and go on.
+    /// All of its processes stand still.
     pub(in crate::issuer) fn freeze(&self) {
-        self.signal_all("STOP");
+        signal("STOP", &[self.id()]);
+        self.freeze_connections();
+    }
+
+    /// Whoever is connected hears nothing more; who connects anew is served.
+    pub(in crate::issuer) fn freeze_connections(&self) {
+        signal("STOP", &self.children());
     }
 
     pub(in crate::issuer) fn thaw(&self) {
-        self.signal_all("CONT");
+        signal("CONT", &self.children());
+        signal("CONT", &[self.id()]);
     }
 
-    fn signal_all(&self, name: &str) {
-        let id = self.child.lock().unwrap().as_ref().unwrap().id();
+    fn id(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let id = self.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let children = children.split_whitespace().map(|id| id.parse().unwrap());
-        signal(name, &[id].into_iter().chain(children).collect::<Vec<u32>>());
+        children.split_whitespace().map(|id| id.parse().unwrap()).collect()
     }
 
     fn address(&self) -> SocketAddr {
