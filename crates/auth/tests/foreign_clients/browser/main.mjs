@@ -108,7 +108,7 @@ async function logsIn(chromium, client) {
   wasQuiet(tab, client, [403]);
 }
 
-/** By touch, on a telephone, without scripts. */
+/** On a telephone, by clicks, without scripts. */
 async function refuses(chromium, client) {
   const tab = await chromium.person();
   await tab.on(NARROW);
