@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Provider, refused::Refused, secret, store::Kind};
+use super::{Provider, refused::Refused, secret, store::Kind, users::User};
 
 /// A login, as the store has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,12 +38,13 @@ impl Provider {
     pub(super) async fn begin_session(
         &self,
         headers: &HeaderMap,
-        subject: &str,
+        user: &User,
     ) -> Result<(Session, HeaderValue), Refused> {
         self.end_session(headers).await?;
         let value = secret::random()?;
         let (now, lasts) = (self.now(), self.0.config.session.as_secs());
-        let session = Session { subject: subject.to_owned(), authenticated: now };
+        // The password may come from a machine whose clock is ahead.
+        let session = Session { subject: user.subject.clone(), authenticated: now.max(user.since) };
         self.store().insert(Kind::Session, &secret::hashed(&value), &session, now + lasts, now).await?;
         Ok((session, self.set_cookie(Cookie::Session, &value, lasts)))
     }

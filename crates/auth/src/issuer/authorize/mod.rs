@@ -158,7 +158,7 @@ impl Step<'_> {
             .await
         {
             Ok(user) => {
-                return match self.provider.begin_session(self.headers, &user.subject).await {
+                return match self.provider.begin_session(self.headers, &user).await {
                     Ok((session, cookie)) => {
                         tracing::info!(user = user.subject, client = asked.client.id, "somebody logged in");
                         self.set.push(cookie);

@@ -98,6 +98,21 @@ async fn another_password_ends_all_logins_of_before() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_set_by_a_clock_that_is_ahead_is_good_at_once() {
+    let databases = Databases::sqlite();
+    let (provider, _) = beginning(&databases).await;
+    let ahead = crate::clock::Clock::Test {
+        at: Duration::from_secs(crate::tests::NOW + 600),
+        since: tokio::time::Instant::now(),
+    };
+    let database = Database::open(&provider.0.config.store).await.unwrap();
+    Directory::new(database, ahead).add_user("bob", &bob()).await.unwrap();
+    let (_, answer) = logs_in(&provider, "bob", BOB).await;
+    let tokens = provider.redeem(Back::of(&answer).field("code"), &[]).await;
+    assert_eq!(provider.userinfo(&tokens.text("access_token")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn the_configuration_counts_where_both_have_a_name_or_a_subject() {
     for databases in all().await {
         let (provider, directory) = beginning(&databases).await;
