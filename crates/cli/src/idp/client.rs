@@ -1,6 +1,6 @@
 //! `mainstay idp client`: the programs in the database of a provider.
 
-use std::{collections::BTreeMap, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use mainstay_core::config::Secret;
 
 use super::{
     Failure,
-    directory::{Store, ended, told},
+    directory::{Store, ended, list, told},
     unusable,
 };
 
@@ -111,12 +111,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
             directory.add_client(&add.id, &client).await.map_err(told)?;
             secret.map_or(Ok(()), |secret| show(&secret))
         }
-        Command::List => {
-            let clients: BTreeMap<_, _> = directory.clients().await.map_err(told)?.into_iter().collect();
-            let tables = BTreeMap::from([("clients", clients)]);
-            let text = toml::to_string(&tables).map_err(unusable)?;
-            write!(std::io::stdout(), "{text}").map_err(unusable)
-        }
+        Command::List => list("clients", directory.clients().await.map_err(told)?),
         Command::Remove { id } => directory.remove_client(id).await.map_err(told),
         Command::Secret { id } => {
             let secret = generated()?;

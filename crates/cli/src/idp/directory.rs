@@ -1,11 +1,12 @@
 //! The users and clients in the database of a provider, for the commands that change them.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
 
 use clap::Args;
 use mainstay_auth::issuer::{Directory, config, directory::Refused};
+use serde::Serialize;
 
-use super::{FAILED, Failure, UNUSABLE};
+use super::{FAILED, Failure, UNUSABLE, unusable};
 
 /// Where they are.
 #[derive(Debug, Args)]
@@ -42,6 +43,13 @@ pub(super) fn told(refused: Refused) -> Failure {
         }
         other => (FAILED, other.to_string()),
     }
+}
+
+/// Prints them as they would stand in the table `name` of a configuration.
+pub(super) fn list<T: Serialize>(name: &str, entries: Vec<(String, T)>) -> Result<(), Failure> {
+    let entries: BTreeMap<_, _> = entries.into_iter().collect();
+    let text = toml::to_string(&BTreeMap::from([(name, entries)])).map_err(unusable)?;
+    write!(std::io::stdout(), "{text}").map_err(unusable)
 }
 
 pub(super) fn ended(command: &str, done: Result<(), Failure>) -> ExitCode {

@@ -1,14 +1,14 @@
 //! `mainstay idp user`: the people in the database of a provider.
 
-use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use mainstay_auth::issuer::User;
 
 use super::{
     Failure,
-    directory::{Store, ended, told},
-    password, unusable,
+    directory::{Store, ended, list, told},
+    password,
 };
 
 /// What `mainstay idp user` is told.
@@ -76,12 +76,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
             user.email.clone_from(&add.email);
             directory.add_user(&add.name, &user).await.map_err(told)
         }
-        Command::List => {
-            let users: BTreeMap<_, _> = directory.users().await.map_err(told)?.into_iter().collect();
-            let tables = BTreeMap::from([("users", users)]);
-            let text = toml::to_string(&tables).map_err(unusable)?;
-            write!(std::io::stdout(), "{text}").map_err(unusable)
-        }
+        Command::List => list("users", directory.users().await.map_err(told)?),
         Command::Remove { name } => directory.remove_user(name).await.map_err(told),
         Command::Password { name } => {
             directory.set_password(name, &password::asked().await?).await.map_err(told)

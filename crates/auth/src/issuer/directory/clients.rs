@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use mainstay_core::config::Secret;
 
-use super::{Directory, PAGE, Refused, TRIES, Wrong, column, read, written};
+use super::{Directory, Refused, TRIES, Wrong, column, read, written};
 use crate::issuer::{
     client::{Client, hex, sha256},
     config::{self, is_name},
-    database::Value::{Number, Text},
+    database::Value::Text,
     store::Failure,
 };
 
@@ -70,10 +70,7 @@ impl Directory {
     /// When it is dropped the client was removed or was not.
     pub async fn remove_client(&self, id: &str) -> Result<(), Refused> {
         const REMOVE: &str = "DELETE FROM mainstay_idp_clients WHERE id = $1";
-        match self.database.change(REMOVE, &[Text(id)]).await? {
-            0 => Err(Refused::Unknown(id.to_owned())),
-            _ => Ok(()),
-        }
+        self.remove(REMOVE, id).await
     }
 
     /// All clients by their ids, with the hashes of their secrets.
@@ -82,16 +79,11 @@ impl Directory {
     /// [`Refused::Failed`].
     pub async fn clients(&self) -> Result<Vec<(String, config::Client)>, Refused> {
         const LIST: &str = "SELECT id, content FROM mainstay_idp_clients WHERE id > $1 ORDER BY id LIMIT $2";
-        let mut all = Vec::new();
-        let mut after = String::new();
-        loop {
-            let rows = self.database.rows(LIST, &[Text(&after), Number(PAGE)]).await?;
-            let Some(last) = rows.last() else { return Ok(all) };
-            after = column(last, 0).to_owned();
-            for row in &rows {
-                all.push((column(row, 0).to_owned(), read("the client", column(row, 0), column(row, 1))?));
-            }
-        }
+        let client = |row: &Vec<String>| {
+            let id = column(row, 0);
+            Ok((id.to_owned(), read("the client", id, column(row, 1))?))
+        };
+        self.all(LIST).await?.iter().map(client).collect()
     }
 
     pub(in crate::issuer) async fn client(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {

@@ -5,7 +5,14 @@ mod recent;
 mod users;
 
 pub(super) use self::recent::Recent;
-use super::{config, database::Database, store::Failure};
+use super::{
+    config,
+    database::{
+        Database,
+        Value::{Number, Text},
+    },
+    store::Failure,
+};
 use crate::clock::Clock;
 
 /// So many rows are read at once.
@@ -96,6 +103,27 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// All rows of `list`, which gives so many as `$2` says of those whose first column is behind `$1`, in that order.
+    async fn all(&self, list: &'static str) -> Result<Vec<Vec<String>>, Failure> {
+        let mut all: Vec<Vec<String>> = Vec::new();
+        loop {
+            let after = all.last().map_or("", |row| column(row, 0));
+            let rows = self.database.rows(list, &[Text(after), Number(PAGE)]).await?;
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            all.extend(rows);
+        }
+    }
+
+    /// Removes who is called `name`.
+    async fn remove(&self, statement: &'static str, name: &str) -> Result<(), Refused> {
+        match self.database.change(statement, &[Text(name)]).await? {
+            0 => Err(Refused::Unknown(name.to_owned())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use mainstay_core::config::Secret;
 use serde::{Deserialize, Serialize};
 
-use super::{Directory, PAGE, Refused, TRIES, Wrong, column, read, written};
+use super::{Directory, Refused, TRIES, Wrong, column, read, written};
 use crate::issuer::{
     config::{self, is_login},
-    database::Value::{Number, Text},
+    database::Value::Text,
     password, secret,
     store::Failure,
     users::User,
@@ -95,10 +95,7 @@ impl Directory {
     /// When it is dropped the user was removed or was not.
     pub async fn remove_user(&self, login: &str) -> Result<(), Refused> {
         const REMOVE: &str = "DELETE FROM mainstay_idp_users WHERE login = $1";
-        match self.database.change(REMOVE, &[Text(login)]).await? {
-            0 => Err(Refused::Unknown(login.to_owned())),
-            _ => Ok(()),
-        }
+        self.remove(REMOVE, login).await
     }
 
     /// All users by their logins, without their passwords.
@@ -108,18 +105,12 @@ impl Directory {
     pub async fn users(&self) -> Result<Vec<(String, config::User)>, Refused> {
         const LIST: &str =
             "SELECT login, subject, content FROM mainstay_idp_users WHERE login > $1 ORDER BY login LIMIT $2";
-        let mut all = Vec::new();
-        let mut after = String::new();
-        loop {
-            let rows = self.database.rows(LIST, &[Text(&after), Number(PAGE)]).await?;
-            let Some(last) = rows.last() else { return Ok(all) };
-            after = column(last, 0).to_owned();
-            for row in &rows {
-                let user = user_in(row)?;
-                let config = config::User { subject: Some(user.subject.clone()), ..user.config.clone() };
-                all.push((user.login.clone(), config));
-            }
-        }
+        let user = |row: &Vec<String>| {
+            let user = user_in(row)?;
+            let config = config::User { subject: Some(user.subject.clone()), ..user.config.clone() };
+            Ok((user.login.clone(), config))
+        };
+        self.all(LIST).await?.iter().map(user).collect()
     }
 
     /// Whoever logs in by this name.
