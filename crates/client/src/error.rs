@@ -117,7 +117,7 @@ pub struct Overloaded {
     source: CoreOverloaded,
 }
 
-/// There are no [credentials](crate::credentials) to show, and the request was not sent: of the kind that the reason has, such
+/// There are no [credentials](mainstay_core::credentials) to show, and the request was not sent: of the kind that the reason has, such
 /// as [`Kind::Unavailable`] while who issues tokens is away.
 #[derive(Debug, thiserror::Error)]
 #[error("no credentials for service `{service}`")]

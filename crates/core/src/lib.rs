@@ -12,7 +12,7 @@
 //! | [`credentials`] | what a call shows for itself |
 //! | [`error`] | one error type, its kinds, and the one table that maps them to HTTP and gRPC |
 //! | [`extract`] | axum extractors whose rejections are problems that name the field |
-//! | [`file`] | files that settings name, read while the process runs |
+//! | [`file`](mod@file) | files that settings name, read while the process runs |
 //! | `grpc` | the health and reflection services of gRPC (feature `grpc`) |
 //! | [`health`] | whether the process is alive, started and ready |
 //! | [`lifecycle`] | start, drain and stop: components, phases, signals, exit codes |

@@ -78,7 +78,8 @@ impl Directory {
             let row = row.ok_or_else(|| Refused::Unknown(login.to_owned()))?;
             let mut content: Content = read("the user", login, column(&row, 2))?;
             (content.password_hash, content.since) = (hash.clone(), self.clock.now().as_secs());
-            let values = [Text(login), Text(column(&row, 2)), Text(&written(&content)?)];
+            let new = written(&content)?;
+            let values = [Text(login), Text(column(&row, 2)), Text(&new)];
             if self.database.change(SET, &values).await? == 1 {
                 return Ok(());
             }
