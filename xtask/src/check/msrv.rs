@@ -27,7 +27,7 @@ struct Ledger {
     undeclared: BTreeMap<String, Entry>,
 }
 
-/// The oldest Rust that we promise.
+/// The oldest Rust of a promise.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Floor {
@@ -40,8 +40,7 @@ struct Floor {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FeaturesApart {
     names: Vec<String>,
-    rust_version: String,
-    released: String,
+    floor: Floor,
 }
 
 /// A dependency that does not say which Rust it needs.
@@ -93,7 +92,7 @@ pub(super) fn check() -> Result {
         ledger.floor.rust_version,
         others.len(),
         apart.join(", "),
-        ledger.features_apart.rust_version,
+        ledger.features_apart.floor.rust_version,
         ledger.undeclared.len()
     );
     let target = metadata.target_directory.join("msrv");
@@ -138,11 +137,9 @@ fn is_toolchain(name: &str, version: &str) -> bool {
 impl Ledger {
     /// Of what most features bring, and of what only the others do.
     fn complaints(&self, packages: &[&Package], others: &[&Package]) -> Vec<String> {
-        let apart = &self.features_apart;
-        let by_others = Floor { rust_version: apart.rust_version.clone(), released: apart.released.clone() };
         let each = packages.iter().filter_map(|package| self.complaint(package, &self.floor));
         let of_others: Vec<_> =
-            others.iter().filter_map(|package| self.complaint(package, &by_others)).collect();
+            others.iter().filter_map(|package| self.complaint(package, &self.features_apart.floor)).collect();
         let stale = self.undeclared.iter().filter(|(name, entry)| {
             let is_meant = |package: &&Package| {
                 package.name == name_in(name)
@@ -222,8 +219,7 @@ mod tests {
             released = "2025-06-26"
             [features-apart]
             names = ["newer"]
-            rust-version = "1.94"
-            released = "2026-03-05"
+            floor = { rust-version = "1.94", released = "2026-03-05" }
             [undeclared]
             old = { version = "1.0.0", released = "2020-01-01" }
             new = { version = "1.0.0", released = "2026-01-01" }

@@ -6,6 +6,7 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordVerifier as _, Version,
     password_hash::{PasswordHasher as _, phc::PasswordHash},
 };
+use mainstay_core::config::Secret;
 
 /// In bytes. Longer ones would be work for whoever sends rubbish.
 pub(super) const LENGTHS: RangeInclusive<usize> = 8..=256;
@@ -31,6 +32,12 @@ pub fn hash_password(password: &str) -> Result<String, &'static str> {
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = hasher.hash_password_with_salt(password.as_bytes(), &salt);
     Ok(hash.map_err(|_| "argon2 refuses the password")?.to_string())
+}
+
+/// As [`hash_password`], on a thread that may block.
+pub(super) async fn hashed(password: Secret) -> Result<String, String> {
+    let hash = tokio::task::spawn_blocking(move || hash_password(password.expose())).await;
+    Ok(hash.map_err(|error| error.to_string())??)
 }
 
 /// Whether `password` is that of `hash`. Blocks.

@@ -156,8 +156,8 @@ fn user_in(row: &[String]) -> Result<Arc<User>, Failure> {
 }
 
 async fn hashed(password: &Secret) -> Result<String, Refused> {
-    let password = password.clone();
-    let hash = tokio::task::spawn_blocking(move || password::hash_password(password.expose())).await;
-    let hash = hash.map_err(|error| Refused::Failed(error.to_string()))?;
-    hash.map_err(|_| Refused::Wrong { key: "password".to_owned(), expected: "8 to 256 bytes".to_owned() })
+    if !password::LENGTHS.contains(&password.expose().len()) {
+        return Err(Refused::Wrong { key: "password".to_owned(), expected: "8 to 256 bytes".to_owned() });
+    }
+    password::hashed(password.clone()).await.map_err(Refused::Failed)
 }

@@ -70,7 +70,7 @@ impl Users {
                         user = login,
                         "the password of a user stands in the configuration: use `password_hash`"
                     );
-                    hashed(password.expose().clone()).await?
+                    password::hashed(password.clone()).await?
                 }
                 (None, None) => return Err(format!("users.{login} has no password")),
             };
@@ -82,7 +82,8 @@ impl Users {
         }
         let by_subject =
             by_login.values().map(|user: &Arc<User>| (user.subject.clone(), Arc::clone(user))).collect();
-        let decoy = hashed(secret::random().map_err(|refused| refused.description)?).await?;
+        let decoy = secret::random().map_err(|refused| refused.description)?;
+        let decoy = password::hashed(Secret::new(decoy)).await?;
         Ok(Self {
             by_login,
             by_subject,
@@ -162,9 +163,4 @@ impl Users {
             _ => Err(Failed::Wrong),
         }
     }
-}
-
-async fn hashed(password: String) -> Result<String, String> {
-    let hash = tokio::task::spawn_blocking(move || password::hash_password(&password)).await;
-    Ok(hash.map_err(|error| error.to_string())??)
 }
